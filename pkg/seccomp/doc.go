@@ -17,7 +17,7 @@
 // run-time, for which SIGSYS is fatal, writes the registers and the goroutine's stack, to
 // standard error and to the file of debug.SetCrashOutput, and ends the process. Describe finds
 // the name of the call in that text for the operator. The rule that keeps it fatal is part
-// of the filter: rt_sigaction of SIGSYS is killed (see DangerousRules), and a SIGSYS that was
+// of the filter: rt_sigaction of SIGSYS is killed whatever is allowed, and a SIGSYS that was
 // blocked kills by itself.
 //
 // # Arguments

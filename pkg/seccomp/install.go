@@ -39,7 +39,7 @@ func Install(prog []bpf.Instruction) error {
 // SIGSYS's handler kill at once unless allow names them, the calls of allow are allowed,
 // any other one ends the process with its name (see the package comment).
 func InstallRules(allow Rules) error {
-	prog, err := Build([]RuleSet{{allow, Allow}, {DangerousRules(), KillProcess}}, Trap)
+	prog, err := Build([]RuleSet{{trapRules(), KillProcess}, {allow, Allow}, {DangerousRules(), KillProcess}}, Trap)
 	if err != nil {
 		return err
 	}

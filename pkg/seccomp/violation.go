@@ -9,8 +9,7 @@ import (
 )
 
 // DangerousRules are the calls that kill the process at once when they are not allowed:
-// those that would lead out of the sandbox, and those that would soften the filter's
-// reaction to others.
+// those that would lead out of the sandbox or widen what it sees of the host.
 func DangerousRules() Rules {
 	r := Rules{}
 	for _, nr := range []uintptr{
@@ -27,8 +26,12 @@ func DangerousRules() Rules {
 	} {
 		r[nr] = nil
 	}
-	r[unix.SYS_RT_SIGACTION] = []Rule{{Int32(int32(unix.SIGSYS))}}
 	return r
+}
+
+// trapRules protect the reaction to Trap: no call may touch the handler of SIGSYS.
+func trapRules() Rules {
+	return Rules{unix.SYS_RT_SIGACTION: {{Int32(int32(unix.SIGSYS))}}}
 }
 
 // Describe looks in the last words of a Go process (what it wrote to standard error or to
