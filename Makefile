@@ -1,0 +1,86 @@
+# make            builds bin/runsc
+# make run        builds it and runs a command of this machine's root in a sandbox
+# make test       everything this machine can run, with a summary; test-PHASE runs one phase
+# make bench      measures native, runc and ours, as a table
+# make fuzz       every fuzz target for FUZZTIME each
+#
+# RUNTIME=/usr/sbin/runc make test-e2e   checks the tests themselves against another runtime
+# PLATFORM=systrap,ptrace                platforms to run the suites on
+
+GO       ?= go
+RUNTIME  ?= $(CURDIR)/bin/runsc
+PLATFORM ?=
+FUZZTIME ?= 10s
+GOTESTFLAGS ?=
+export RUNTIME PLATFORM
+
+# A fresh machine may lack $HOME in its CI environment; go needs a cache.
+export HOME ?= /root
+export CGO_ENABLED ?= 0
+
+PHASES = vet unit race arch syscalls busybox e2e software
+GOSUM  = bin/gosum
+# All tests beside the code, not those of test/.
+UNIT   = ./cmd/... ./pkg/... ./runsc/...
+
+.DEFAULT_GOAL := all
+.PHONY: all run test test-deps $(PHASES:%=test-%) bench fuzz clean bin/runsc $(GOSUM)
+
+all: bin/runsc
+
+# Go knows best what is out of date.
+bin/runsc:
+	CGO_ENABLED=0 $(GO) build -o $@ ./cmd/runsc
+
+$(GOSUM):
+	CGO_ENABLED=0 $(GO) build -o $@ ./test/gosum
+
+run: bin/runsc
+	test/run.sh
+
+test: test-deps
+	@test/phases.sh $(PHASES)
+
+test-deps:
+	@test/install-deps.sh
+
+test-vet:
+	$(GO) vet ./...
+	@out=$$(gofmt -l cmd pkg runsc test); [ -z "$$out" ] || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
+
+test-unit: $(GOSUM)
+	$(GO) test -json -timeout 5m $(GOTESTFLAGS) $(UNIT) 2>&1 | $(GOSUM)
+
+# The race detector is the one thing here that needs cgo. Only packages that have tests,
+# and short ones: it is ten times slower.
+test-race: $(GOSUM)
+	CGO_ENABLED=1 $(GO) test -race -short -json -timeout 8m $(GOTESTFLAGS) \
+	  $$($(GO) list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./pkg/... ./runsc/...) 2>&1 | $(GOSUM)
+
+test-arch: $(GOSUM)
+	$(GO) test -json -count=1 $(GOTESTFLAGS) ./test/arch 2>&1 | $(GOSUM)
+
+# The suites below run a runtime: bin/runsc, or RUNTIME. Building is part of the phase, so
+# that a tree that does not build fails here with the compiler's words.
+suite = $(if $(filter $(CURDIR)/bin/runsc,$(RUNTIME)),bin/runsc) $(GOSUM)
+
+test-syscalls: $(suite)
+	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/syscalls 2>&1 | $(GOSUM)
+
+test-busybox: $(suite)
+	$(GO) test -json -count=1 -timeout 10m $(GOTESTFLAGS) ./test/busybox 2>&1 | $(GOSUM)
+
+test-e2e: $(suite)
+	$(GO) test -json -count=1 -timeout 15m $(GOTESTFLAGS) ./test/e2e 2>&1 | $(GOSUM)
+
+test-software: $(suite)
+	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/software 2>&1 | $(GOSUM)
+
+bench: test-deps bin/runsc
+	$(GO) run ./test/bench
+
+fuzz:
+	GO=$(GO) test/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf bin .cache
