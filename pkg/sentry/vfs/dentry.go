@@ -21,7 +21,7 @@ type Dentry struct {
 	refs atomic.Int64
 
 	// loc is where the dentry hangs; it changes by rename, under both directories'
-	// dirMu and VFS.renameSeq.
+	// dirMu and VFS.moveMu.
 	loc atomic.Pointer[location]
 
 	// mounts are those on top of the dentry, in any mount it is seen through; nil if
@@ -138,6 +138,9 @@ func (d *Dentry) die(ctx context.Context) (parent *Dentry) {
 		c.mu.Unlock()
 	}
 	if d.inode != nil {
+		if d.IsDeleted() {
+			d.nameGone(ctx)
+		}
 		PutInode(ctx, d.inode)
 	}
 	return d.loc.Load().parent

@@ -22,11 +22,12 @@
 // Lock order:
 //
 //	VFS.mountMu
-//	  VFS.renameMu (moves between directories)
+//	  superblock.renameMu (moves between directories)
 //	    InodeBase.dirMu, a parent before its children, else by address
 //	      FileDescription.mu
 //	        locks of the filesystem
-//	          Dentry.childMu, dentryCache.mu, lock tables, inotify's locks (leaves)
+//	          VFS.moveMu, childTable.childMu, dentryCache.mu, lock tables, inotify's
+//	          locks (leaves)
 //
 // Inode methods are called with dirMu held where inode.go says so, and never with a leaf.
 package vfs

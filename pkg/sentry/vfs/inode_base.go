@@ -73,9 +73,6 @@ func PutInode(ctx context.Context, i Inode) {
 	b := i.Base()
 	switch n := b.gone.Add(-1); {
 	case n == -1:
-		if x := b.extra.Load(); x != nil {
-			x.watches.inodeGone()
-		}
 		i.Release(ctx)
 	case n < -1:
 		panic("vfs: inode released twice")

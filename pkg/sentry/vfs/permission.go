@@ -95,11 +95,3 @@ func killedBits(mode uint32) uint32 {
 	}
 	return kill
 }
-
-func statInode(ctx context.Context, i Inode) (Attr, error) {
-	a, err := i.Stat(ctx)
-	if err == nil && a.Dev == 0 {
-		a.Dev = i.FS().Dev()
-	}
-	return a, err
-}

@@ -10,10 +10,10 @@ type watchSet struct{}
 
 func (*watchSet) inodeGone() {}
 
-type MountNamespace struct{}
-
 func (fd *FileDescription) notify(mask uint32) {}
 
-func (fd *FileDescription) accessed(ctx context.Context, n int) {}
-
-func (p Path) String() string { return p.Dentry.Name() }
+func notifyCreate(parent, d *Dentry)                              {}
+func notifyInode(i Inode, mask uint32)                            {}
+func notifyPath(d *Dentry, mask uint32)                           {}
+func notifyName(parent *Dentry, mask, cookie uint32, name string) {}
+func (d *Dentry) nameGone(ctx context.Context)                    {}

@@ -24,9 +24,8 @@ type VFS struct {
 	// mountMu guards the shape of all mount trees.
 	mountMu sync.RWMutex
 
-	// renameMu is held to move a directory from one parent to another, so that
-	// ancestry holds still. renameSeq is odd while a dentry moves.
-	renameMu  sync.Mutex
+	// moveMu is held while dentries move; renameSeq is odd meanwhile.
+	moveMu    sync.Mutex
 	renameSeq atomic.Uint64
 
 	// mu guards the registries below, which are filled when the kernel starts.
