@@ -88,6 +88,11 @@ type Event struct {
 	// neither; mm checks them against its VMAs nevertheless.
 	Addr   uintptr
 	Access memmap.AccessType
+	// AccessUnknown says that the platform cannot tell a read from a write (ptrace shows the
+	// address of a fault, not the processor's error code). Access then is Read, and mm
+	// must make the page fit for whatever the VMA allows, writing included: whoever
+	// repaired only the read would see the same fault for ever.
+	AccessUnknown bool
 	// Info is the signal of an EventSignal, and of an EventFault the SIGSEGV or SIGBUS to
 	// deliver if mm finds that the access is wrong.
 	Info arch.SignalInfo
