@@ -1,0 +1,23 @@
+// No descriptors of the host's cgroup files in any of our processes, and no rereading of
+// them: who starts us says how many processors to use.
+//
+//go:debug updatemaxprocs=0
+//go:debug containermaxprocs=0
+
+// Runsc runs OCI containers on a kernel of its own; see package cmd.
+package main
+
+import "runsc/runsc/cmd"
+
+func main() {
+	cmd.Main(
+		cmd.Group{Name: "", Commands: []cmd.Command{
+			new(cmd.Create),
+			new(cmd.Run),
+		}},
+		cmd.Group{Name: "internal use", Commands: []cmd.Command{
+			new(cmd.Boot),
+			new(cmd.Gofer),
+		}},
+	)
+}
