@@ -41,14 +41,18 @@ func Dup(n int) (*FD, error) {
 }
 
 // FromFile takes the descriptor out of an os.File, which is closed. The descriptor is put in
-// blocking mode, as a file outside Go's poller should be.
+// blocking mode, as a file outside Go's poller should be. It may be one of O_PATH.
 func FromFile(f *os.File) (*FD, error) {
 	n, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	f.Close()
-	if err := unix.SetNonblock(n, false); err != nil {
+	flags, err := unix.FcntlInt(uintptr(n), unix.F_GETFL, 0)
+	if err == nil && flags&unix.O_NONBLOCK != 0 {
+		_, err = unix.FcntlInt(uintptr(n), unix.F_SETFL, flags&^unix.O_NONBLOCK)
+	}
+	if err != nil {
 		unix.Close(n)
 		return nil, err
 	}

@@ -289,18 +289,16 @@ func (c *Client) releaseLocked(cl *call) {
 	c.tagFree.Signal()
 }
 
-// send writes the call's request. The reply may come at any time from now on.
+// send writes the call's request. The reply may come, and end a call that nobody waits for,
+// before send returns, so that cl is not used once it is pending.
 func (c *Client) send(cl *call) error {
+	msg := cl.req.finish(cl.typ, cl.tag)
+	if len(msg) > int(c.msize) {
+		return unix.E2BIG
+	}
 	c.mu.Lock()
 	cl.pending = true
 	c.mu.Unlock()
-	msg := cl.req.finish(cl.typ, cl.tag)
-	if len(msg) > int(c.msize) {
-		c.mu.Lock()
-		cl.pending = false
-		c.mu.Unlock()
-		return unix.E2BIG
-	}
 	c.sendMu.Lock()
 	err := c.sock.send(msg, -1)
 	c.sendMu.Unlock()

@@ -35,7 +35,9 @@ func Serve(fd int, attacher Attacher) error {
 		buf:      make([]byte, recvBufferSize),
 	}
 	cn.sock.fd = fd
-	unix.SetNonblock(fd, false)
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err == nil && flags&unix.O_NONBLOCK != 0 {
+		unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags&^unix.O_NONBLOCK)
+	}
 	cn.workers.Store(1)
 	cn.running.Add(1)
 	cn.work()

@@ -30,8 +30,9 @@ func (n *node) Create(name string, flags, mode, uid, gid uint32) (p9.Node, p9.Ha
 		}
 		name = "."
 	} else {
-		flags |= unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW
+		flags |= unix.O_CREAT | unix.O_EXCL
 	}
+	flags |= unix.O_NOFOLLOW
 	f, err := fd.OpenAt(n.fd.Num(), name, int(flags), mode)
 	if err != nil {
 		return nil, nil, err

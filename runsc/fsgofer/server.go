@@ -49,6 +49,26 @@ func OpenProcFD() (*os.File, error) {
 	return os.NewFile(uintptr(f.Release()), "/proc/self/fd"), nil
 }
 
+// Prepare opens what Serve would otherwise open by path: Root and ProcFD. It must be called
+// before InstallFilter, which forbids that.
+func (cfg *Config) Prepare() error {
+	if cfg.ProcFD == nil {
+		f, err := OpenProcFD()
+		if err != nil {
+			return err
+		}
+		cfg.ProcFD = f
+	}
+	if cfg.RootFD == nil {
+		root, err := fd.OpenAt(unix.AT_FDCWD, cfg.Root, unix.O_PATH, 0)
+		if err != nil {
+			return fmt.Errorf("gofer root %q: %w", cfg.Root, err)
+		}
+		cfg.RootFD = os.NewFile(uintptr(root.Release()), cfg.Root)
+	}
+	return nil
+}
+
 // Serve serves the tree over the connected stream socket sock, which it closes, and returns
 // when the client is gone: nil, or an error that says what was wrong with it.
 func Serve(sock *os.File, cfg Config) error {
@@ -57,32 +77,20 @@ func Serve(sock *os.File, cfg Config) error {
 		return fmt.Errorf("gofer socket: %w", err)
 	}
 	defer sockFD.Close()
-	s := &server{cfg: cfg}
+	ownProcFD := cfg.ProcFD == nil
+	if err := cfg.Prepare(); err != nil {
+		return err
+	}
+	if ownProcFD {
+		defer cfg.ProcFD.Close()
+	}
+	root, err := fd.FromFile(cfg.RootFD)
+	if err != nil {
+		return fmt.Errorf("gofer root: %w", err)
+	}
+	defer root.Close()
+	s := &server{cfg: cfg, procFD: int(cfg.ProcFD.Fd()), root: root}
 	s.qids.index = map[qidKey]uint64{}
-	if cfg.ProcFD != nil {
-		s.procFD = int(cfg.ProcFD.Fd())
-	} else {
-		f, err := OpenProcFD()
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		s.procFD = int(f.Fd())
-	}
-	if cfg.RootFD != nil {
-		root, err := fd.FromFile(cfg.RootFD)
-		if err != nil {
-			return fmt.Errorf("gofer root: %w", err)
-		}
-		s.root = root
-	} else {
-		root, err := fd.OpenAt(unix.AT_FDCWD, cfg.Root, unix.O_PATH, 0)
-		if err != nil {
-			return fmt.Errorf("gofer root %q: %w", cfg.Root, err)
-		}
-		s.root = root
-	}
-	defer s.root.Close()
 	unix.Umask(0)
 	if err := p9.Serve(sockFD.Release(), s); err != nil {
 		return fmt.Errorf("gofer connection: %w", err)

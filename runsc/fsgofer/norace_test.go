@@ -1,0 +1,5 @@
+//go:build !race
+
+package fsgofer
+
+const raceEnabled = false
