@@ -56,7 +56,9 @@ func FuzzServer(f *testing.F) {
 			defer close(done)
 			Serve(server, tree)
 		}()
+		drained := make(chan struct{})
 		go func() { // so that the server does not wait for us to read
+			defer close(drained)
 			var buf [4096]byte
 			for {
 				if n, err := unix.Read(client, buf[:]); n <= 0 && err != unix.EINTR {
@@ -70,6 +72,7 @@ func FuzzServer(f *testing.F) {
 		s.send(b, -1)
 		unix.Shutdown(client, unix.SHUT_WR)
 		<-done
+		<-drained
 		unix.Close(client)
 		if tree.open != 0 || tree.handles != 0 {
 			t.Errorf("%d nodes and %d handles are still open", tree.open, tree.handles)
