@@ -77,6 +77,7 @@ func filterRules(o FilterOptions) seccomp.Rules {
 			{nil, seccomp.EqualTo(unix.F_GETFD)}, {nil, seccomp.EqualTo(unix.F_DUPFD_CLOEXEC)},
 		},
 		unix.SYS_SENDMSG:  {{nil, nil, seccomp.EqualTo(unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT)}},
+		unix.SYS_DUP3:     nil, // standard error moves to the log
 		unix.SYS_SHUTDOWN: nil,
 		unix.SYS_PPOLL:    nil,
 		unix.SYS_UMASK:    nil,
