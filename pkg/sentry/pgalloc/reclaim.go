@@ -151,3 +151,35 @@ func (f *MemoryFile) Resident(fr memmap.Range) uint64 {
 	}
 	return n * pageSize
 }
+
+// CopyPages copies the pages of src to dst, which was allocated with Overwrite and is as
+// long. Pages that were never touched are not brought into being by this.
+func (f *MemoryFile) CopyPages(dst, src memmap.Range) {
+	var have, old [256]byte
+	for src.Start < src.End {
+		n := min(src.Length(), uint64(len(have))*pageSize)
+		s := f.Bytes(memmap.Range{Start: src.Start, End: src.Start + n})
+		d := f.Bytes(memmap.Range{Start: dst.Start, End: dst.Start + n})
+		pages := int(n / pageSize)
+		if mincore(s, have[:pages]) != nil || mincore(d, old[:pages]) != nil {
+			copy(d, s)
+		} else {
+			copyPresent(d, s, have[:pages], old[:pages])
+		}
+		src.Start += n
+		dst.Start += n
+	}
+}
+
+// copyPresent copies the pages that are present in s, and clears those of d that are
+// present although s has none.
+func copyPresent(d, s, have, old []byte) {
+	for i := range have {
+		a, b := i*pageSize, (i+1)*pageSize
+		if have[i]&1 != 0 {
+			copy(d[a:b], s[a:b])
+		} else if old[i]&1 != 0 {
+			clear(d[a:b])
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package mm
+
+import (
+	"runsc/pkg/platform"
+	"runsc/pkg/segment"
+	"runsc/pkg/sentry/memmap"
+	"runsc/pkg/sentry/usermem"
+)
+
+// Fork makes a copy of the address space with one user, for fork(2). Private pages are
+// shared until either side writes: both are write-protected, the parent in one batch and the
+// child, mapped as a whole, in another.
+func (m *MemoryManager) Fork() (*MemoryManager, error) {
+	as, err := m.p.NewAddressSpace()
+	if err != nil {
+		return nil, err
+	}
+	n := &MemoryManager{p: m.p, as: as, mf: m.mf}
+	n.users.Store(1)
+	n.membarrier.Store(m.membarrier.Load())
+	n.copyMetadata(m)
+
+	m.mappingMu.RLock()
+	defer m.mappingMu.RUnlock()
+	n.layout, n.brk, n.limits = m.layout, m.brk, m.limits
+	for it := m.vmas.First(); it.Ok(); it = it.Next() {
+		v := *it.Value()
+		if v.dontFork {
+			continue
+		}
+		v.lock = lockNone // mlock(2): locks are not inherited
+		ar := vmaRange(it)
+		if v.mappable != nil {
+			if err := v.mappable.CopyMapping(n, ar, ar, v.offset, v.canWriteShared()); err != nil {
+				n.DecUsers()
+				return nil, err
+			}
+		}
+		if v.id != nil {
+			v.id.IncRef()
+		}
+		n.sizes.add(&v, ar.Length())
+		n.vmas.InsertApart(it.Range(), v)
+	}
+
+	var c change
+	m.activeMu.Lock()
+	n.activeMu.Lock()
+	m.sharePMAs(n, &c)
+	err = m.apply(&c)
+	if err == nil && n.pmas.Len() > 0 {
+		err = n.as.Batch(func(ops platform.Ops) {
+			for it := n.pmas.First(); it.Ok(); it = it.Next() {
+				p := it.Value()
+				ops.MapFile(it.Start(), p.file, p.fileRange(it.Start(), usermem.AddrRange(it.Range())), p.eff, false)
+			}
+		})
+	}
+	n.activeMu.Unlock()
+	m.activeMu.Unlock()
+	if err != nil {
+		n.DecUsers()
+		return nil, err
+	}
+	return n, nil
+}
+
+// sharePMAs gives n what m has, copy-on-write where the VMA is private. Both activeMu are
+// held.
+func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) {
+	for vit := m.vmas.First(); vit.Ok(); vit = vit.Next() {
+		v := vit.Value()
+		if v.dontFork || v.wipeOnFork {
+			continue
+		}
+		vr := vmaRange(vit)
+		for it := m.pmas.LowerBound(vr.Start); it.Ok() && it.Start() < vr.End; it = it.Next() {
+			it = m.pmas.Isolate(it, segment.Range[uintptr](vr))
+			p := it.Value()
+			ar := usermem.AddrRange(it.Range())
+			if v.private {
+				p.needCOW = true
+				old := p.eff
+				p.restrict(v.eff())
+				if p.eff != old {
+					c.protect = addRange(c.protect, ar)
+				}
+			}
+			p.file.IncRef(p.fileRange(ar.Start, ar))
+			n.pmas.Insert(segment.Range[uintptr](ar), *p)
+		}
+	}
+	m.pmas.MergeRange(segment.Range[uintptr]{End: m.layout.max})
+}
+
+// isOurs says whether the pages belong to the memory file.
+func (m *MemoryManager) isOurs(f memmap.File) bool { return f == memmap.File(m.mf) }
