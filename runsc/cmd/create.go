@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"flag"
+	"time"
 
 	"github.com/google/subcommands"
 
@@ -41,17 +42,30 @@ func (c *Create) SetFlags(f *flag.FlagSet) {
 }
 
 // args returns what package container needs to know.
-func (c *Create) args(id string, conf *config.Config) container.Args {
-	return container.Args{
+func (c *Create) args(id string, conf *config.Config) (container.Args, error) {
+	a := container.Args{
 		Conf:          conf,
 		ID:            id,
 		Bundle:        c.bundle,
 		ConsoleSocket: c.consoleSocket,
 		PIDFile:       c.pidFile,
 		UserLog:       c.userLog,
-		Log:           logs.log,
-		DebugLog:      logs.debug,
 	}
+	return a, childLogs(&a)
+}
+
+// childLogs opens the logs that the sandbox and the gofer get.
+func childLogs(a *container.Args) (err error) {
+	a.Log = logs.log
+	if a.Conf.DebugLog == "" {
+		return nil
+	}
+	now := time.Now()
+	if a.BootDebugLog, err = OpenDebugLog(a.Conf.DebugLog, "boot", a.ID, now); err != nil {
+		return err
+	}
+	a.GoferDebugLog, err = OpenDebugLog(a.Conf.DebugLog, "gofer", a.ID, now)
+	return err
 }
 
 // Execute implements subcommands.Command.
@@ -59,7 +73,11 @@ func (c *Create) Execute(_ context.Context, f *flag.FlagSet, args ...any) subcom
 	if f.NArg() != 1 {
 		return usageError(f, "requires exactly 1 argument: the container's id")
 	}
-	if _, _, err := container.New(c.args(f.Arg(0), args[0].(*config.Config))); err != nil {
+	a, err := c.args(f.Arg(0), args[0].(*config.Config))
+	if err == nil {
+		_, _, err = container.New(a)
+	}
+	if err != nil {
 		return fail(err)
 	}
 	return subcommands.ExitSuccess

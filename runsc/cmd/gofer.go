@@ -101,10 +101,11 @@ func (g *Gofer) run(conf *config.Config) error {
 		return err
 	}
 	// Served files are reopened through this directory, whose ".." leads nowhere.
-	procSelfFD, err := openTree("/proc/self/fd", false, false)
+	procSelf, err := openTree("/proc/self/fd", false, false)
 	if err != nil {
 		return err
 	}
+	procFD := os.NewFile(uintptr(procSelf), "/proc/self/fd")
 	// The sandbox needs this list next, and may have it while this process locks itself
 	// up: nothing is served before that is done.
 	if err := writeMounts(g.mountsFD, mounts); err != nil {
@@ -123,7 +124,7 @@ func (g *Gofer) run(conf *config.Config) error {
 			return err
 		}
 	}
-	if err := installGoferFilter(conf); err != nil {
+	if err := installGoferFilter(procFD, conf); err != nil {
 		return fmt.Errorf("installing system call filters: %w", err)
 	}
 	errFD := null
@@ -140,8 +141,7 @@ func (g *Gofer) run(conf *config.Config) error {
 		go func() {
 			defer wg.Done()
 			sock := os.NewFile(uintptr(g.ioFDs[i]), "9p")
-			defer sock.Close()
-			if err := serveTree(sock, e, procSelfFD, conf); err != nil {
+			if err := serveTree(sock, e, procFD, conf); err != nil {
 				log.Warningf("serving %s: %v", e.what, err)
 			}
 		}()

@@ -149,6 +149,11 @@ func openLogs(conf *config.Config, args []string) error {
 	if logs.debug != nil {
 		add(logs.debug, conf.DebugLogFormat, log.Debug)
 	}
+	if len(sinks) > 0 {
+		// Messages carry local time, and what that is cannot be read any more once the
+		// filesystem is given up.
+		time.Now().Zone()
+	}
 	log.SetTarget(sinks...)
 	return nil
 }

@@ -46,7 +46,10 @@ func (r *Run) Execute(_ context.Context, f *flag.FlagSet, args ...any) subcomman
 	if f.NArg() != 1 {
 		return usageError(f, "requires exactly 1 argument: the container's id")
 	}
-	a := r.args(f.Arg(0), args[0].(*config.Config))
+	a, err := r.args(f.Arg(0), args[0].(*config.Config))
+	if err != nil {
+		return fail(err)
+	}
 	a.Attached = !r.detach
 	if r.detach {
 		if _, _, err := container.Run(a); err != nil {

@@ -442,3 +442,26 @@ func (a *Args) readSpec() error {
 	a.Spec, err = specutils.ReadSpec(a.Bundle, a.Conf.NetRaw)
 	return err
 }
+
+// WaitRootPID waits for a process of the sandbox's root container.
+func (c *Container) WaitRootPID(pid int32) (uint32, error) {
+	if err := c.requireAlive(); err != nil {
+		return 0, err
+	}
+	return c.Sandbox.WaitPID(c.SandboxID, pid, false)
+}
+
+// AwaitEnd waits until no process of the container is left.
+func (c *Container) AwaitEnd(timeout time.Duration) error {
+	if c.IsSandboxRoot() {
+		if !c.Sandbox.WaitExit(timeout) {
+			return fmt.Errorf("container %s has not ended within %v", c.ID, timeout)
+		}
+		return nil
+	}
+	_, err := c.Sandbox.Wait(c.ID)
+	if errors.Is(err, sandbox.ErrNotRunning) {
+		err = nil
+	}
+	return err
+}

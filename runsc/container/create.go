@@ -34,7 +34,8 @@ type Args struct {
 	PIDFile  string
 	UserLog  string
 
-	Log, DebugLog *os.File // for the children; nil if there are none
+	Log                         *os.File // for the children; nil if there is none, as below
+	BootDebugLog, GoferDebugLog *os.File
 }
 
 // New makes a container, up to and including its init process, which waits for Start. The
@@ -144,7 +145,7 @@ func create(a *Args) (_ *Container, master *os.File, err error) {
 	start := &sandbox.StartArgs{
 		ID: a.ID, Conf: a.Conf, Spec: a.Spec, Bundle: a.Bundle,
 		Stdio: stdio, UserLog: userLog, Console: a.Spec.Process.Terminal, Attached: a.Attached,
-		Log: a.Log, DebugLog: a.DebugLog, CgroupFD: -1,
+		Log: a.Log, BootDebugLog: a.BootDebugLog, GoferDebugLog: a.GoferDebugLog, CgroupFD: -1,
 	}
 	if err := c.startProcesses(start, pod); err != nil {
 		return nil, nil, err

@@ -42,7 +42,8 @@ type StartArgs struct {
 	// Attached says that this process stays and will call Pending.Wait.
 	Attached bool
 
-	Log, DebugLog *os.File // nil if there are none; the child's own debug log
+	Log                         *os.File // for both processes; nil if there is none, as below
+	BootDebugLog, GoferDebugLog *os.File
 
 	NumCPU   int    // 0: the host's
 	TotalMem uint64 // 0: the host's
@@ -246,13 +247,13 @@ func numBinds(spec *specs.Spec) int {
 	return n
 }
 
-func baseCommand(a *StartArgs, argv0, name string) *command {
+func baseCommand(a *StartArgs, argv0, name string, debugLog *os.File) *command {
 	c := &command{argv0: argv0, global: a.Conf.ToFlags(), name: name, id: a.ID}
 	if a.Log != nil {
 		c.donateGlobal("log-fd", a.Log)
 	}
-	if a.DebugLog != nil {
-		c.donateGlobal("debug-log-fd", a.DebugLog)
+	if debugLog != nil {
+		c.donateGlobal("debug-log-fd", debugLog)
 	}
 	c.flags = append(c.flags, "--bundle="+a.Bundle)
 	// No terminal of the caller's may send its signals to our processes.
@@ -267,7 +268,7 @@ func baseCommand(a *StartArgs, argv0, name string) *command {
 }
 
 func goferCommand(a *StartArgs) *command {
-	c := baseCommand(a, "runsc-gofer", "gofer")
+	c := baseCommand(a, "runsc-gofer", "gofer", a.GoferDebugLog)
 	c.env = childEnv(min(runtime.NumCPU(), 4))
 	if a.Conf.TestOnlyNonRoot {
 		return c
@@ -302,7 +303,7 @@ func mappings(spec *specs.Spec) (uid, gid []syscall.SysProcIDMap) {
 }
 
 func bootCommand(a *StartArgs) *command {
-	c := baseCommand(a, "runsc-sandbox", "boot")
+	c := baseCommand(a, "runsc-sandbox", "boot", a.BootDebugLog)
 	cpus := a.NumCPU
 	if cpus <= 0 {
 		cpus = runtime.NumCPU()
