@@ -157,7 +157,7 @@ func (i *AnonInode) Open(context.Context, uint32) (File, error) { return nil, un
 func (i *AnonInode) Release(context.Context) {}
 
 // NewAnonFile makes an open file without a path. name is "pipe", "socket" or that of an
-// event file in brackets, such as "[eventpoll]". flags are open(2)'s: access mode and status
+// event file, such as "[eventpoll]" or "inotify". flags are open(2)'s: access mode and status
 // flags. The owner is root; system calls that create files for a task use NewAnonFileAt.
 func NewAnonFile(name string, f File, flags uint32) *FileDescription {
 	return NewAnonFileAt(name, NewAnonInode(nil, name), f, flags)
@@ -175,7 +175,7 @@ func NewAnonFileAt(name string, inode Inode, f File, flags uint32) *FileDescript
 func AnonPath(name string, inode Inode) Path {
 	if n, ok := inode.(InodeNumberer); ok && (name == "pipe" || name == "socket") {
 		name += ":[" + utoa(n.InodeNumber()) + "]"
-	} else if strings.HasPrefix(name, "[") {
+	} else if !strings.HasPrefix(name, "/") {
 		name = "anon_inode:" + name
 	}
 	d := newDentry(nil, nil, name, inode)

@@ -108,6 +108,29 @@ func (ns *MountNamespace) Clone(ctx context.Context, owner *auth.UserNamespace, 
 	return c
 }
 
+// CloneMountNamespace copies the namespace of root and returns the places in the copy that
+// root and cwd, whose references stay the caller's, correspond to, with references.
+func (v *VFS) CloneMountNamespace(ctx context.Context, owner *auth.UserNamespace, root, cwd Path) (newRoot, newCwd Path, err error) {
+	ns := root.Mount.Namespace()
+	if ns == nil {
+		return Path{}, Path{}, unix.EINVAL
+	}
+	root.IncRef()
+	cwd.IncRef()
+	ns.Clone(ctx, owner, &root, &cwd)
+	return root, cwd, nil
+}
+
+// Namespace is the namespace that the mount is in; nil if it is detached.
+func (m *Mount) Namespace() *MountNamespace {
+	if m.vfs == nil {
+		return nil
+	}
+	m.vfs.mountMu.RLock()
+	defer m.vfs.mountMu.RUnlock()
+	return m.ns
+}
+
 // copyTree copies m, from its dentry root on, and, if all is set, the mounts below that
 // place. copies maps originals to copies. VFS.mountMu is held.
 func (m *Mount) copyTree(root *Dentry, copies map[*Mount]*Mount, all bool) *Mount {

@@ -80,6 +80,11 @@ func (v *VFS) OpenPath(ctx context.Context, p Path, opts OpenOpts) (*FileDescrip
 	return fd, err
 }
 
+// OpenExecutable opens a program, or its interpreter, for execve(2).
+func (v *VFS) OpenExecutable(ctx context.Context, op PathOp) (*FileDescription, error) {
+	return v.OpenAt(ctx, &op, OpenOpts{Flags: unix.O_RDONLY, Exec: true})
+}
+
 func (v *VFS) openCreate(ctx context.Context, op *PathOp, flags, mode uint32) (*FileDescription, error) {
 	w := v.newWalker(ctx, op)
 	for {

@@ -21,6 +21,9 @@ type VFS struct {
 	lastNSID    atomic.Uint64
 	inotifyIDs  atomic.Uint32 // rename cookies
 
+	watches   atomic.Int64 // inotify watches there are
+	lockWaits lockWaits
+
 	// mountMu guards the shape of all mount trees.
 	mountMu sync.RWMutex
 
