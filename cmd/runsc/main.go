@@ -13,8 +13,8 @@ func main() {
 	cmd.Main(
 		cmd.Group{Name: "", Commands: []cmd.Command{
 			new(cmd.Create),
-			new(cmd.Debug), new(cmd.Delete), new(cmd.Kill), new(cmd.List), new(cmd.Pause), new(cmd.PS),
-			new(cmd.Resume), new(cmd.Run), new(cmd.Start), new(cmd.State), new(cmd.Wait),
+			new(cmd.Debug), new(cmd.Delete), new(cmd.Do), new(cmd.Exec), new(cmd.Features), new(cmd.Kill), new(cmd.List), new(cmd.Pause), new(cmd.PS),
+			new(cmd.Resume), new(cmd.Run), new(cmd.Spec), new(cmd.Start), new(cmd.State), new(cmd.Wait),
 		}},
 		cmd.Group{Name: "internal use", Commands: []cmd.Command{
 			new(cmd.Boot),

@@ -19,8 +19,6 @@ type forwarder struct {
 	ch   chan os.Signal
 	done chan struct{}
 	wg   sync.WaitGroup
-	// restore, if set, undoes what must not outlive this process.
-	restore func() error
 }
 
 // notForwarded are signals that are about this process, and not meant for another.
@@ -76,6 +74,28 @@ func (fw *forwarder) to(c *container.Container, pid int32, terminal bool) {
 				if err := c.Signal(sig, pid, mode); err != nil {
 					log.Debugf("forwarding %v: %v", sig, err)
 				}
+			}
+		}
+	}()
+}
+
+// alsoTerminal passes on the signals of the terminal driver, too, of whose terminal this
+// process leads the session.
+func (fw *forwarder) alsoTerminal() {
+	signal.Notify(fw.ch, unix.SIGWINCH, unix.SIGTSTP)
+}
+
+// toProcess starts passing signals on to a process of the host.
+func (fw *forwarder) toProcess(p *os.Process) {
+	fw.wg.Add(1)
+	go func() {
+		defer fw.wg.Done()
+		for {
+			select {
+			case <-fw.done:
+				return
+			case s := <-fw.ch:
+				p.Signal(s)
 			}
 		}
 	}()

@@ -82,6 +82,7 @@ func run(groups []Group) subcommands.ExitStatus {
 		return fail(err)
 	}
 
+	invoked = fs.Args()
 	internal := fs.Arg(0) == "boot" || fs.Arg(0) == "gofer"
 	if !internal {
 		// Whatever descriptors the caller leaked to us must not reach any child.
@@ -97,6 +98,11 @@ func run(groups []Group) subcommands.ExitStatus {
 	log.Debugf("exit status %d", status)
 	return status
 }
+
+// invoked are the subcommand and its arguments.
+var invoked []string
+
+func subcommandArgs() []string { return invoked }
 
 // logs are the open log files, whose descriptors children inherit.
 var logs struct {

@@ -80,7 +80,6 @@ func runAttached(a container.Args, keep bool) (uint32, error) {
 			c.Destroy(true)
 			return 0, err
 		}
-		fw.restore = session.Restore
 	}
 	fw.to(c, 0, a.Spec != nil && a.Spec.Process.Terminal || master != nil)
 	status, err := c.WaitAttached()
