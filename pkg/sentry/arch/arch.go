@@ -98,17 +98,18 @@ type Context struct {
 	scratch []byte `state:"nosave"` // where signal frames are built
 }
 
-// NewContext is the state at the start of a program: everything zero but what the CPU needs.
-func NewContext() *Context {
-	return &Context{
-		Regs: Registers{Cs: userCS, Ss: userSS, Eflags: FlagIF | flagFixed, OrigRax: noSyscall},
-		FP:   NewFPState(),
-	}
+// NewRegisters are the registers at the start of a program: everything zero but what the
+// CPU needs.
+func NewRegisters() Registers {
+	return Registers{Cs: userCS, Ss: userSS, Eflags: FlagIF | flagFixed, OrigRax: noSyscall}
 }
+
+// NewContext is the state at the start of a program.
+func NewContext() *Context { return &Context{Regs: NewRegisters(), FP: NewFPState()} }
 
 // Reset makes c the state at the start of a program, for execve(2).
 func (c *Context) Reset() {
-	c.Regs = Registers{Cs: userCS, Ss: userSS, Eflags: FlagIF | flagFixed, OrigRax: noSyscall}
+	c.Regs = NewRegisters()
 	c.FP.Reset()
 	c.TrapNo, c.ErrorCode, c.CR2 = 0, 0, 0
 }

@@ -241,3 +241,11 @@ func (s *SignalInfo) Arch() uint32 { return uint32(s.i32(12)) }
 
 // SetArch sets si_arch.
 func (s *SignalInfo) SetArch(v uint32) { s.setI32(12, int32(v)) }
+
+// NewTimerSignal is the expiration of a POSIX timer (SI_TIMER).
+func NewTimerSignal(signo, id int32, value uint64) SignalInfo {
+	s := SignalInfo{Signo: signo, Code: SiTimer}
+	s.SetTimerID(id)
+	s.SetValue(value)
+	return s
+}

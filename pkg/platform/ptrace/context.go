@@ -1,0 +1,145 @@
+package ptrace
+
+import (
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"runsc/pkg/platform"
+	"runsc/pkg/sentry/arch"
+)
+
+// taskContext is one task's platform.Context. Only the task's goroutine uses the fields
+// that are not atomic.
+type taskContext struct {
+	// pending is set by Interrupt until a Switch has returned EventInterrupt for it; running
+	// is the thread that Switch has handed control to. Interrupt sets pending and
+	// then looks at running, Switch sets running and then looks at pending: one of them sees
+	// the other.
+	pending atomic.Bool
+	running atomic.Pointer[thread]
+
+	last   *thread       // the thread of the last Switch,
+	lastAS *addressSpace // its address space
+	tid    int           // and the OS thread that traces it
+
+	fpOn *thread // the thread that holds FP state as it is in the arch.Context
+
+	lastFault span // the last fault's instruction and address
+}
+
+// Interrupt implements platform.Context.
+func (c *taskContext) Interrupt() {
+	c.pending.Store(true)
+	if th := c.running.Load(); th != nil {
+		// The thread may have stopped by itself meanwhile, and may run for another
+		// task: the signal is ignored then.
+		th.kick()
+	}
+}
+
+// PullFullState implements platform.Context. FP state is saved at each event, because the
+// task may next run on another OS thread, which could not fetch it from this one's stub
+// thread.
+func (c *taskContext) PullFullState(platform.AddressSpace, *arch.Context) error { return nil }
+
+// FullStateChanged implements platform.Context.
+func (c *taskContext) FullStateChanged() { c.fpOn = nil }
+
+// Release implements platform.Context.
+func (c *taskContext) Release() { c.last, c.lastAS, c.fpOn = nil, nil, nil }
+
+// Switch implements platform.Context.
+func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platform.Event, error) {
+	if c.pending.Load() && c.pending.Swap(false) {
+		return platform.Event{Kind: platform.EventInterrupt}, nil
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	th, err := c.thread(pas.(*addressSpace))
+	if err != nil {
+		return platform.Event{}, err
+	}
+	if c.fpOn != th || th.fpOf != c {
+		if err := th.setFP(ac.FP); err != nil {
+			return platform.Event{}, err
+		}
+		c.fpOn, th.fpOf = th, c
+	}
+	// What the application was stopped in is over: the host must neither restart a
+	// system call nor take the application's RAX for a result that asks for it.
+	number := ac.Regs.OrigRax
+	ac.Regs.OrigRax = ^uint64(0)
+	if err := load(th, &ac.Regs); err != nil {
+		return platform.Event{}, err
+	}
+
+	c.running.Store(th)
+	defer c.running.Store(nil)
+	if c.pending.Load() && c.pending.Swap(false) {
+		ac.Regs.OrigRax = number
+		return platform.Event{Kind: platform.EventInterrupt}, nil
+	}
+	for {
+		if e := th.ptrace(unix.PTRACE_SYSEMU, 0, 0); e != 0 {
+			return platform.Event{}, fmt.Errorf("resuming stub %d: %w", th.tid, e)
+		}
+		ws, err := th.wait()
+		if err != nil {
+			return platform.Event{}, err
+		}
+		ev, ok, err := c.event(th, ws, ac)
+		if err != nil {
+			return platform.Event{}, err
+		}
+		if ok {
+			return ev, th.getFP(ac.FP)
+		}
+	}
+}
+
+// thread is the thread to run on. The calling goroutine is locked.
+func (c *taskContext) thread(as *addressSpace) (*thread, error) {
+	tid := gettid()
+	if c.last != nil && c.lastAS == as && c.tid == tid {
+		return c.last, nil
+	}
+	th, err := as.ownThread(tid)
+	if err != nil {
+		return nil, err
+	}
+	c.last, c.lastAS, c.tid = th, as, tid
+	return th, nil
+}
+
+// load writes the registers to a stub thread. User code can have segment bases that
+// ptrace does not accept (wrfsbase takes any canonical address); such a base is lost.
+func load(th *thread, r *arch.Registers) error {
+	e := th.setRegs(r)
+	if e == unix.EIO {
+		old := *r
+		r.Sanitize(&old)
+		if r.FsBase >= arch.MaxUserAddress {
+			r.FsBase = 0
+		}
+		if r.GsBase >= arch.MaxUserAddress {
+			r.GsBase = 0
+		}
+		e = th.setRegs(r)
+	}
+	if e != 0 {
+		return fmt.Errorf("writing registers of stub %d: %w", th.tid, e)
+	}
+	return nil
+}
+
+// siginfo reads what came with the signal that stopped the thread.
+func (t *thread) siginfo(info *arch.SignalInfo) error {
+	if e := t.ptrace(unix.PTRACE_GETSIGINFO, 0, uintptr(unsafe.Pointer(info))); e != 0 {
+		return fmt.Errorf("reading the signal of stub %d: %w", t.tid, e)
+	}
+	return nil
+}
