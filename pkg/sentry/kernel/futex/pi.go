@@ -11,15 +11,12 @@ const (
 	Waiters   = 0x80000000 // FUTEX_WAITERS
 )
 
-// Owner is a task as far as PI locks know it: something comparable.
-type Owner any
-
-// Tasks finds the owner that a lock word names.
+// Tasks finds the task that a lock word names.
 type Tasks interface {
 	// FutexOwner is the task with that thread id as the caller's pid namespace has it,
-	// or nil if there is none, or it has begun to exit: whoever is returned must still
-	// be going to call OwnerDied.
-	FutexOwner(tid uint32) Owner
+	// in the form that it uses as its Waker; nil if there is none, or it has begun to
+	// exit: whoever is returned must still be going to call OwnerDied.
+	FutexOwner(tid uint32) Waker
 }
 
 // piWait is a waiter's interest in a PI lock. It is guarded by the lock of the bucket that
@@ -29,7 +26,7 @@ type piWait struct {
 	addr   uintptr
 	tid    uint32
 	key    Key
-	owner  Owner // who held the lock when the waiter was queued on it
+	owner  Waker // who held the lock when the waiter was queued on it
 	queued bool  // on the lock's queue; otherwise still waiting to be requeued there
 	got    bool  // the lock is the waiter's
 }
@@ -72,7 +69,7 @@ func (t *Table) lockPILocked(b *bucket, w *Waiter, p *piWait, mem Memory, addr u
 		if holder == p.tid {
 			return false, unix.EDEADLK
 		}
-		if holder == 0 && (top == nil || v&OwnerDied != 0 || true) {
+		if holder == 0 {
 			nv := p.tid | v&OwnerDied
 			if top != nil {
 				nv |= Waiters
@@ -82,6 +79,7 @@ func (t *Table) lockPILocked(b *bucket, w *Waiter, p *piWait, mem Memory, addr u
 				return false, err
 			}
 			if got == v {
+				b.setOwner(p.key, w.Waker)
 				w.pi = p
 				p.got = true
 				return true, nil
@@ -119,6 +117,15 @@ func (t *Table) lockPILocked(b *bucket, w *Waiter, p *piWait, mem Memory, addr u
 	}
 }
 
+// setOwner records who holds the PI lock k now.
+func (b *bucket) setOwner(k Key, owner Waker) {
+	for w := b.head; w != nil; w = w.next {
+		if w.key == k && w.pi != nil {
+			w.pi.owner = owner
+		}
+	}
+}
+
 // first is the longest waiter of k.
 func (b *bucket) first(k Key) *Waiter {
 	for w := b.head; w != nil; w = w.next {
@@ -131,7 +138,7 @@ func (b *bucket) first(k Key) *Waiter {
 
 // handOver gives the lock k, whose word in mem at addr is v, to its first waiter, or frees
 // it if there is none. extra is added to the new word. It says whether the word still was v.
-func (t *Table) handOver(b *bucket, k Key, mem Memory, addr uintptr, v, extra uint32, owner Owner) (bool, error) {
+func (t *Table) handOver(b *bucket, k Key, mem Memory, addr uintptr, v, extra uint32) (bool, error) {
 	w := b.first(k)
 	if w == nil {
 		got, err := mem.CompareAndSwapUint32(addr, v, extra)
@@ -151,20 +158,13 @@ func (t *Table) handOver(b *bucket, k Key, mem Memory, addr uintptr, v, extra ui
 	if err != nil || got != v {
 		return false, err
 	}
-	for x := w.next; x != nil; x = x.next {
-		if x.key == k && x.pi != nil {
-			x.pi.owner = ownerOf(w)
-		}
-	}
+	b.setOwner(k, w.Waker)
 	w.pi.got = true
 	w.pi.queued = false
 	t.piWaiters.Add(-1)
 	b.wake(w)
 	return true, nil
 }
-
-// ownerOf is how the task behind a waiter appears as an Owner: tasks are their own Wakers.
-func ownerOf(w *Waiter) Owner { return w.Waker }
 
 // UnlockPI gives the lock at addr, which tid holds (else EPERM), to the next waiter.
 func (t *Table) UnlockPI(mem Memory, addr uintptr, shared bool, tid uint32) error {
@@ -188,7 +188,7 @@ func (t *Table) UnlockPI(mem Memory, addr uintptr, shared bool, tid uint32) erro
 		if v&TIDMask != tid {
 			return unix.EPERM
 		}
-		if ok, err := t.handOver(b, k, mem, addr, v, 0, nil); ok || err != nil {
+		if ok, err := t.handOver(b, k, mem, addr, v, 0); ok || err != nil {
 			return err
 		}
 	}
@@ -196,7 +196,7 @@ func (t *Table) UnlockPI(mem Memory, addr uintptr, shared bool, tid uint32) erro
 
 // OwnerDied hands every lock that others wait for and owner holds to the next waiter, with
 // FUTEX_OWNER_DIED set. It is called once, when FutexOwner no longer returns owner.
-func (t *Table) OwnerDied(owner Owner, tid uint32) {
+func (t *Table) OwnerDied(owner Waker, tid uint32) {
 	if t.piWaiters.Load() == 0 {
 		return
 	}
@@ -216,7 +216,7 @@ func (t *Table) OwnerDied(owner Owner, tid uint32) {
 					continue
 				}
 				if err == nil {
-					_, err = t.handOver(b, w.key, p.mem, p.addr, v, OwnerDied, nil)
+					_, err = t.handOver(b, w.key, p.mem, p.addr, v, OwnerDied)
 				}
 				if err != nil {
 					// The word is gone; the waiter finds that out itself.
