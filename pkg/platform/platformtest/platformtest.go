@@ -67,6 +67,8 @@ func Run(t *testing.T, make func() (platform.Platform, error), stubs func() int)
 	}
 	if stubs != nil {
 		t.Run("ReleaseEndsProcesses", func(t *testing.T) {
+			// Those of the tests before may still be dying.
+			waitFor(t, func() bool { return stubs() <= 2 })
 			before := stubs()
 			var all []platform.AddressSpace
 			for range 20 {
