@@ -8,30 +8,10 @@ import (
 	"runsc/pkg/sentry/memmap"
 )
 
-// The layout of x86-64 Linux.
-const (
-	taskSize = 1<<47 - memmap.PageSize
-	// pieBase is where PIE programs are put, before randomisation.
-	pieBase = taskSize / 3 * 2 &^ (memmap.PageSize - 1)
-	// mmapRandomBits, stackRandomBits and brkRandomBits are how many bits of page number
-	// are random: vm.mmap_rnd_bits, 16 GiB, 32 MiB.
-	mmapRandomBits  = 28
-	stackRandomBits = 22
-	brkRandomBits   = 13
-
-	// The distance from the stack's top to the highest mapping is the stack's limit within
-	// these bounds.
-	minStackGap  = 128 << 20
-	maxStackGap  = taskSize / 6 * 5
-	stackGuard   = 1 << 20
-	stackMaxMove = (1<<stackRandomBits - 1) * memmap.PageSize
-)
-
 // loading is one Load under way.
 type loading struct {
 	ctx  context.Context
 	m    space
-	rnd  random
 	args *LoadArgs
 	argv []string
 	info ImageInfo
@@ -39,10 +19,6 @@ type loading struct {
 
 // build fills the address space.
 func (l *loading) build(img, interp *elfImage, creds *auth.Credentials, secure bool) error {
-	gap := min(max(l.args.StackLimit, minStackGap), maxStackGap) + stackGuard
-	gap = min(gap+stackMaxMove, maxStackGap)
-	l.m.setMmapBase(memmap.PageDown(taskSize - gap - l.rnd.pages(mmapRandomBits)))
-
 	bias, err := l.mapProgram(img, interp != nil)
 	if err != nil {
 		return err
@@ -62,7 +38,7 @@ func (l *loading) build(img, interp *elfImage, creds *auth.Credentials, secure b
 	l.m.setBrk(l.info.Layout.Brk)
 
 	if l.args.VDSO != nil {
-		if l.info.Layout.VDSO, err = l.m.mapVDSO(l.ctx, l.args.VDSO); err != nil {
+		if l.info.Layout.VDSO, err = l.m.mapVDSO(l.args.VDSO); err != nil {
 			return err
 		}
 	}
@@ -71,19 +47,11 @@ func (l *loading) build(img, interp *elfImage, creds *auth.Credentials, secure b
 
 // mapProgram maps the program itself and returns its distance from the addresses in the file.
 func (l *loading) mapProgram(img *elfImage, dynamic bool) (uint64, error) {
-	start, end := img.span()
 	switch {
 	case !img.position:
-		if end > taskSize {
-			return 0, unix.ENOMEM
-		}
 		return l.mapImage(img, 0, true)
 	case dynamic:
-		at := (pieBase + l.rnd.pages(mmapRandomBits)) &^ (img.align - 1)
-		if at+(end-start) > taskSize {
-			return 0, unix.ENOMEM
-		}
-		return l.mapImage(img, at, true)
+		return l.mapImage(img, l.m.pieBase()&^(img.align-1), true)
 	}
 	// A dynamic linker called by name, or a static-PIE program: among the mappings.
 	return l.mapImage(img, 0, false)
@@ -101,18 +69,9 @@ func (l *loading) mapImage(e *elfImage, at uint64, fixed bool) (bias uint64, err
 	case fixed:
 		bias = at - start
 	default:
-		// Find room for everything, with what alignment needs on top, then give it up:
-		// nobody else maps into this address space.
-		room := size + e.align - memmap.PageSize
-		addr, err := l.m.mapAnonymous(l.ctx, 0, false, room, memmap.NoAccess, "")
-		if err != nil {
+		if at, err = l.m.findRoom(size, e.align); err != nil {
 			return 0, err
 		}
-		if err := l.m.unmap(l.ctx, addr, room); err != nil {
-			return 0, err
-		}
-		// Aligned downwards from the top, so that no hole is left above.
-		at = (addr + room - size) &^ (e.align - 1)
 		bias = at - start
 	}
 	var mapped uint64 // end of what is mapped
@@ -132,7 +91,7 @@ func (l *loading) mapSegment(e *elfImage, s segment, bias, mapped uint64) (uint6
 	if page < mapped {
 		// The segment begins in the last page of the one before: Linux maps its page
 		// over it.
-		if err := l.m.unmap(l.ctx, page, memmap.PageSize); err != nil {
+		if err := l.m.unmap(page, memmap.PageSize); err != nil {
 			return 0, err
 		}
 	}
@@ -140,7 +99,7 @@ func (l *loading) mapSegment(e *elfImage, s segment, bias, mapped uint64) (uint6
 	if s.filesz > 0 {
 		fileEnd := start + s.filesz
 		zero = memmap.PageUp(fileEnd)
-		if _, err := l.m.mapFile(l.ctx, e.file, page, true, zero-page, s.offset-(start-page), s.at); err != nil {
+		if err := l.m.mapFile(l.ctx, e.file, page, zero-page, s.offset-(start-page), s.at); err != nil {
 			if err == unix.ENODEV {
 				err = unix.ENOEXEC
 			}
@@ -156,7 +115,7 @@ func (l *loading) mapSegment(e *elfImage, s segment, bias, mapped uint64) (uint6
 		}
 	}
 	if last := memmap.PageUp(end); zero < last {
-		if _, err := l.m.mapAnonymous(l.ctx, zero, true, last-zero, s.at, ""); err != nil {
+		if err := l.m.mapAnonymous(zero, last-zero, s.at); err != nil {
 			return 0, err
 		}
 		zero = last
@@ -186,7 +145,7 @@ func (l *loading) setLayout(img *elfImage, bias uint64, dynamic bool) {
 	brk := end + bias
 	if img.position && !dynamic {
 		// Not below the mappings, where a heap has no room to grow.
-		brk = pieBase
+		brk = l.m.pieBase()
 	}
-	lay.Brk = memmap.PageUp(brk + l.rnd.pages(brkRandomBits))
+	lay.Brk = brk
 }

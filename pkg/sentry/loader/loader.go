@@ -39,7 +39,7 @@ type LoadArgs struct {
 	NoNewPrivs bool
 	// VDSO is mapped unless it is nil.
 	VDSO *vdso.Image
-	// StackLimit is RLIMIT_STACK in bytes.
+	// StackLimit is RLIMIT_STACK in bytes; 0 means 8 MiB.
 	StackLimit uint64
 	// NoRandomize is ADDR_NO_RANDOMIZE of personality(2).
 	NoRandomize bool
@@ -53,8 +53,6 @@ type ImageInfo struct {
 	Entry        uint64 // address of the first instruction
 	StackPointer uint64
 	Name         string // comm
-	// File is the binary, for /proc/PID/exe, with a reference for the caller.
-	File *vfs.FileDescription
 	// Creds are the credentials of the new program.
 	Creds *auth.Credentials
 	// SecureExec: it runs with more privilege than its caller (AT_SECURE).
@@ -62,9 +60,9 @@ type ImageInfo struct {
 	// NotDumpable: no debugger or core dump may read it (PR_SET_DUMPABLE): it has more
 	// privilege than its caller, or its file cannot be read by it.
 	NotDumpable bool
-	// Auxv is the auxiliary vector in memory order, for /proc/PID/auxv.
+	// Auxv is the auxiliary vector in memory order.
 	Auxv []AuxEntry
-	// Layout is where the parts are.
+	// Layout is where the parts are; mm knows it too.
 	Layout Layout
 }
 
@@ -75,7 +73,7 @@ type AuxEntry struct{ Key, Value uint64 }
 type Layout struct {
 	CodeStart, CodeEnd uint64
 	DataStart, DataEnd uint64
-	Brk                uint64 // page-aligned
+	Brk                uint64 // before randomisation
 	StackStart         uint64
 	ArgStart, ArgEnd   uint64
 	EnvStart, EnvEnd   uint64
@@ -83,44 +81,39 @@ type Layout struct {
 }
 
 // space is the address space that a program is loaded into: mm.MemoryManager in a thin
-// wrapper, or a test's.
+// wrapper, or a test's. Addresses, lengths and offsets are page-aligned.
 type space interface {
 	usermem.IO
-	// mapFile maps length bytes of f from offset on, private. All three numbers are
-	// page-aligned. With fixed, addr is taken (EEXIST if something is there), else it is
-	// a hint.
-	mapFile(ctx context.Context, f *vfs.FileDescription, addr uint64, fixed bool, length, offset uint64, at memmap.AccessType) (uint64, error)
-	// mapAnonymous maps zeroes, private.
-	mapAnonymous(ctx context.Context, addr uint64, fixed bool, length uint64, at memmap.AccessType, name string) (uint64, error)
-	// unmap removes mappings.
-	unmap(ctx context.Context, addr, length uint64) error
-	// mapStack maps a stack that grows down, its highest byte below top, of length bytes
-	// at first.
-	mapStack(ctx context.Context, top, length uint64, at memmap.AccessType) error
+	// setLayout chooses stackTop, pieBase and where mappings without an address go.
+	setLayout(stackLimit uint64, noRandomize bool)
+	stackTop() uint64
+	pieBase() uint64
+	// mapFile maps length bytes of f from offset on at addr, private, where nothing is
+	// mapped yet.
+	mapFile(ctx context.Context, f *vfs.FileDescription, addr, length, offset uint64, at memmap.AccessType) error
+	// mapAnonymous maps zeroes, private, at addr, where nothing is mapped yet.
+	mapAnonymous(addr, length uint64, at memmap.AccessType) error
+	// findRoom returns a free place for length bytes.
+	findRoom(length, align uint64) (uint64, error)
+	unmap(addr, length uint64) error
+	// mapStack maps the stack, of length bytes below stackTop at first.
+	mapStack(length uint64, at memmap.AccessType) error
 	// mapVDSO maps parameters and image in one piece and returns where the image begins.
-	mapVDSO(ctx context.Context, im *vdso.Image) (uint64, error)
-	// setRandom gives the seed of the place of mappings without an address, relative to
-	// the stack.
-	setMmapBase(top uint64)
-	// setBrk says where the heap begins.
+	mapVDSO(im *vdso.Image) (uint64, error)
+	// setBrk says where the heap may begin.
 	setBrk(addr uint64)
+	// loaded is told when everything is done. file is what was loaded, borrowed.
+	loaded(ctx context.Context, file *vfs.FileDescription, info *ImageInfo) error
 }
 
-// random gives the randomness of one Load.
-type random struct{ off bool }
-
-// pages is a random number of bytes below 2^bits pages, page-aligned.
-func (r random) pages(bits int) uint64 { return r.below(1<<bits) * memmap.PageSize }
-
-// below is a random number below n, a power of two.
-func (r random) below(n uint64) uint64 {
-	if r.off {
-		return 0
-	}
+// randomBelow is a random number below n, a power of two.
+func randomBelow(n uint64) uint64 {
 	var b [8]byte
 	rand.Read(b[:]) // never fails: crypto/rand crashes the program instead
 	return binary.LittleEndian.Uint64(b[:]) & (n - 1)
 }
+
+const defaultStackLimit = 8 << 20
 
 // maxInterpreters is how many `#!` lines are followed.
 const maxInterpreters = 5
@@ -128,6 +121,9 @@ const maxInterpreters = 5
 // load is Load for any space.
 func load(ctx context.Context, m space, a LoadArgs) (ImageInfo, error) {
 	var info ImageInfo
+	if a.StackLimit == 0 {
+		a.StackLimit = defaultStackLimit
+	}
 	argv := a.Argv
 	if len(argv) == 0 {
 		argv = []string{""} // execve(2): Linux adds one, because programs rely on it
@@ -139,11 +135,7 @@ func load(ctx context.Context, m space, a LoadArgs) (ImageInfo, error) {
 	// Scripts.
 	file := a.File
 	file.IncRef()
-	defer func() {
-		if file != nil {
-			file.DecRef(ctx)
-		}
-	}()
+	defer func() { file.DecRef(ctx) }()
 	name := a.Filename
 	var head [headSize]byte
 	for depth := 0; ; depth++ {
@@ -194,7 +186,8 @@ func load(ctx context.Context, m space, a LoadArgs) (ImageInfo, error) {
 	}
 
 	creds, secure := newCredentials(ctx, file, a.Creds, a.NoNewPrivs)
-	l := &loading{ctx: ctx, m: m, rnd: random{a.NoRandomize}, args: &a, argv: argv}
+	m.setLayout(a.StackLimit, a.NoRandomize)
+	l := &loading{ctx: ctx, m: m, args: &a, argv: argv}
 	if err := l.build(img, interp, creds, secure); err != nil {
 		return info, err
 	}
@@ -203,8 +196,7 @@ func load(ctx context.Context, m space, a LoadArgs) (ImageInfo, error) {
 	info.Creds, info.SecureExec = creds, secure
 	info.NotDumpable = secure || creds.EffectiveUID != a.Creds.EffectiveUID ||
 		creds.EffectiveGID != a.Creds.EffectiveGID || !mayRead(file, creds)
-	info.File, file = file, nil
-	return info, nil
+	return info, m.loaded(ctx, file, &info)
 }
 
 // readAt reads up to len(b) bytes of the file at offset; fewer only at the end of the file.

@@ -88,6 +88,7 @@ type testSpace struct {
 	base  uint64
 	brk   uint64
 	vdso  uint64
+	file  *vfs.FileDescription
 }
 
 type testPage struct {
@@ -96,51 +97,46 @@ type testPage struct {
 	kind string
 }
 
-func newSpace() *testSpace { return &testSpace{pages: map[uint64]*testPage{}} }
-
-func (s *testSpace) find(length uint64) uint64 {
-	for addr := s.base - length; ; addr -= memmap.PageSize {
-		free := true
-		for p := addr; p < addr+length; p += memmap.PageSize {
-			if s.pages[p] != nil {
-				free = false
-				break
-			}
-		}
-		if free {
-			return addr
-		}
-	}
+func newSpace() *testSpace {
+	return &testSpace{pages: map[uint64]*testPage{}, base: 0x7fff_0000_0000}
 }
 
-func (s *testSpace) place(addr uint64, fixed bool, length uint64, at memmap.AccessType, kind string) (uint64, error) {
-	if addr%memmap.PageSize != 0 || length%memmap.PageSize != 0 || length == 0 {
-		return 0, unix.EINVAL
-	}
-	if length > 256<<20 {
+func (s *testSpace) setLayout(uint64, bool) {}
+func (s *testSpace) stackTop() uint64       { return 0x7fff_ffff_0000 }
+func (s *testSpace) pieBase() uint64        { return 0x5555_5555_5000 }
+
+func (s *testSpace) findRoom(length, align uint64) (uint64, error) {
+	if length > s.base/2 {
 		return 0, unix.ENOMEM
 	}
-	if !fixed {
-		addr = s.find(length)
+	s.base = (s.base - length) &^ (align - 1)
+	return s.base, nil
+}
+
+func (s *testSpace) place(addr, length uint64, at memmap.AccessType, kind string) error {
+	if addr%memmap.PageSize != 0 || length%memmap.PageSize != 0 || length == 0 {
+		return unix.EINVAL
+	}
+	if length > 256<<20 || addr+length > s.stackTop() {
+		return unix.ENOMEM
 	}
 	for p := addr; p < addr+length; p += memmap.PageSize {
 		if s.pages[p] != nil {
-			return 0, unix.EEXIST
+			return unix.EEXIST
 		}
 	}
 	for p := addr; p < addr+length; p += memmap.PageSize {
 		s.pages[p] = &testPage{at: at, kind: kind}
 	}
-	return addr, nil
+	return nil
 }
 
-func (s *testSpace) mapFile(_ context.Context, f *vfs.FileDescription, addr uint64, fixed bool, length, offset uint64, at memmap.AccessType) (uint64, error) {
+func (s *testSpace) mapFile(_ context.Context, f *vfs.FileDescription, addr, length, offset uint64, at memmap.AccessType) error {
 	if offset%memmap.PageSize != 0 {
-		return 0, unix.EINVAL
+		return unix.EINVAL
 	}
-	addr, err := s.place(addr, fixed, length, at, "file")
-	if err != nil {
-		return 0, err
+	if err := s.place(addr, length, at, "file"); err != nil {
+		return err
 	}
 	data := f.File().(*memFile).data
 	for p := uint64(0); p < length; p += memmap.PageSize {
@@ -148,33 +144,36 @@ func (s *testSpace) mapFile(_ context.Context, f *vfs.FileDescription, addr uint
 			copy(s.pages[addr+p].b[:], data[o:])
 		}
 	}
-	return addr, nil
+	return nil
 }
 
-func (s *testSpace) mapAnonymous(_ context.Context, addr uint64, fixed bool, length uint64, at memmap.AccessType, name string) (uint64, error) {
-	return s.place(addr, fixed, length, at, "anon"+name)
+func (s *testSpace) mapAnonymous(addr, length uint64, at memmap.AccessType) error {
+	return s.place(addr, length, at, "anon")
 }
 
-func (s *testSpace) unmap(_ context.Context, addr, length uint64) error {
+func (s *testSpace) unmap(addr, length uint64) error {
 	for p := addr; p < addr+length; p += memmap.PageSize {
 		delete(s.pages, p)
 	}
 	return nil
 }
 
-func (s *testSpace) mapStack(_ context.Context, top, length uint64, at memmap.AccessType) error {
-	_, err := s.place(top-length, true, length, at, "stack")
-	return err
+func (s *testSpace) mapStack(length uint64, at memmap.AccessType) error {
+	return s.place(s.stackTop()-length, length, at, "stack")
 }
 
-func (s *testSpace) mapVDSO(_ context.Context, im *vdso.Image) (uint64, error) {
-	addr, err := s.place(0, false, vdso.VVarSize+im.ELFSize(), memmap.Read, "vdso")
+func (s *testSpace) mapVDSO(im *vdso.Image) (uint64, error) {
+	addr, err := s.findRoom(vdso.VVarSize+im.ELFSize(), memmap.PageSize)
 	s.vdso = addr + vdso.VVarSize
 	return s.vdso, err
 }
 
-func (s *testSpace) setMmapBase(top uint64) { s.base = top }
-func (s *testSpace) setBrk(addr uint64)     { s.brk = addr }
+func (s *testSpace) setBrk(addr uint64) { s.brk = addr }
+
+func (s *testSpace) loaded(_ context.Context, f *vfs.FileDescription, info *ImageInfo) error {
+	s.file = f
+	return nil
+}
 
 func (s *testSpace) each(addr uint64, n int, f func(b []byte) int) (int, error) {
 	done := 0
@@ -317,7 +316,7 @@ func TestStaticProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Entry != 0x401000 || info.Name != "program" || info.File == nil || info.SecureExec || info.NotDumpable {
+	if info.Entry != 0x401000 || info.Name != "program" || s.file == nil || info.SecureExec || info.NotDumpable {
 		t.Errorf("%+v", info)
 	}
 	got := make([]byte, 0x2ff0)
@@ -327,7 +326,7 @@ func TestStaticProgram(t *testing.T) {
 	if !bytes.Equal(got[:0x100], file[0x2010:0x2110]) || len(bytes.Trim(got[0x100:], "\x00")) > 0 {
 		t.Error("data or bss are wrong")
 	}
-	if s.brk < 0x407000 || s.brk >= 0x407000+32<<20+4096 || s.brk%4096 != 0 {
+	if s.brk != 0x407000 {
 		t.Errorf("brk %#x", s.brk)
 	}
 	maps := s.maps()
@@ -449,7 +448,7 @@ func TestStaticPIEProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Entry < 0x7000_0000_0000 || s.brk < pieBase || s.brk > pieBase+64<<20 {
+	if info.Entry < 0x7000_0000_0000 || s.brk != s.pieBase() {
 		t.Errorf("entry %#x brk %#x", info.Entry, s.brk)
 	}
 }

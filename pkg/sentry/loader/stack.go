@@ -65,7 +65,7 @@ func checkArguments(argv, envv []string, filename string, stackLimit uint64) err
 // pointers, argument pointers and argument count, at the stack pointer.
 func (l *loading) makeStack(img *elfImage, bias, base uint64, creds *auth.Credentials, secure bool) error {
 	a := l.args
-	top := memmap.PageDown(uint64(taskSize) - l.rnd.pages(stackRandomBits))
+	top := l.m.stackTop()
 	strs := uint64(8 + len(a.Filename) + 1)
 	for _, list := range [][]string{l.argv, a.Envv} {
 		for _, s := range list {
@@ -95,7 +95,10 @@ func (l *loading) makeStack(img *elfImage, bias, base uint64, creds *auth.Creden
 	buf = append(buf, make([]byte, 8)...)
 
 	// Platform and random bytes.
-	sp := (stringsAt - l.rnd.below(stackMoveBelow)) &^ 15
+	sp := stringsAt &^ 15
+	if !a.NoRandomize {
+		sp = (sp - randomBelow(stackMoveBelow)) &^ 15
+	}
 	const platform = "x86_64\x00"
 	sp -= uint64(len(platform))
 	platformAt := sp
@@ -162,7 +165,7 @@ func (l *loading) makeStack(img *elfImage, bias, base uint64, creds *auth.Creden
 
 	length := memmap.PageUp(top - sp + stackExtra)
 	at := memmap.AccessType{Read: true, Write: true, Execute: img.execStack}
-	if err := l.m.mapStack(l.ctx, top, length, at); err != nil {
+	if err := l.m.mapStack(length, at); err != nil {
 		return err
 	}
 	for _, part := range []struct {
