@@ -1,0 +1,111 @@
+package shm
+
+import (
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"runsc/pkg/abi/linux"
+	"runsc/pkg/sentry/kernel/auth"
+	"runsc/pkg/sentry/pgalloc"
+)
+
+func setup(t *testing.T) (*Registry, *pgalloc.MemoryFile, func(uid uint32) Caller) {
+	t.Helper()
+	mf, err := pgalloc.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(mf.Close)
+	ns := auth.NewRootUserNamespace()
+	return NewRegistry(), mf, func(uid uint32) Caller {
+		k, g := auth.KUID(uid), auth.KGID(uid)
+		var caps auth.CapSet
+		if uid == 0 {
+			caps = auth.AllCaps
+		}
+		return Caller{auth.NewUserCredentials(k, g, nil, caps, caps, 0, caps, 0, ns), ns, int32(uid + 1)}
+	}
+}
+
+func TestLayoutMatchesC(t *testing.T) {
+	for name, s := range map[string][2]uintptr{
+		"shmid64_ds": {unsafe.Sizeof(linux.ShmidDS{}), 112},
+		"ipc64_perm": {unsafe.Sizeof(linux.IPCPerm{}), 48},
+		"shminfo64":  {unsafe.Sizeof(linux.ShmInfo64{}), 72},
+		"shm_info":   {unsafe.Sizeof(linux.ShmInfoUsed{}), 48},
+	} {
+		if s[0] != s[1] {
+			t.Errorf("sizeof %s = %d, want %d", name, s[0], s[1])
+		}
+	}
+}
+
+func TestGetByKey(t *testing.T) {
+	r, mf, as := setup(t)
+	id, err := r.Get(as(1000), mf, 7, 5000, unix.IPC_CREAT|0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name  string
+		who   uint32
+		key   int32
+		size  uint64
+		flags uint32
+		want  error
+	}{
+		{"same", 1000, 7, 5000, 0o600, nil},
+		{"smaller", 1000, 7, 10, 0, nil},
+		{"larger", 1000, 7, 5001, 0, unix.EINVAL},
+		{"exclusive", 1000, 7, 10, unix.IPC_CREAT | unix.IPC_EXCL, unix.EEXIST},
+		{"missing", 1000, 8, 10, 0, unix.ENOENT},
+		{"empty", 1000, 8, 0, unix.IPC_CREAT, unix.EINVAL},
+		{"other user", 1001, 7, 10, 0o400, unix.EACCES},
+		{"root", 0, 7, 10, 0o600, nil},
+	} {
+		got, err := r.Get(as(c.who), mf, c.key, c.size, c.flags)
+		if err != c.want || err == nil && got != id {
+			t.Errorf("%s: Get = %d, %v; want %d, %v", c.name, got, err, id, c.want)
+		}
+	}
+}
+
+func TestRemovedSegmentLivesUntilDetached(t *testing.T) {
+	r, mf, as := setup(t)
+	id, _ := r.Get(as(1000), mf, 7, 5000, unix.IPC_CREAT|0o600)
+	s, err := r.Attach(as(1000), id, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Attach(as(1001), id, linux.ShmRdonly); err != unix.EACCES {
+		t.Errorf("attach by another: %v", err)
+	}
+	if err := r.Remove(as(1001), id); err != unix.EPERM {
+		t.Errorf("remove by another: %v", err)
+	}
+	if err := r.Remove(as(1000), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Get(as(1000), mf, 7, 10, 0); err != unix.ENOENT {
+		t.Errorf("key of a removed segment: %v", err)
+	}
+	if i, err := r.Stat(as(1000), id, false, false); err != nil || i.Mode&linux.ShmDest == 0 || i.Attached != 1 {
+		t.Errorf("Stat = %+v, %v", i, err)
+	}
+	s.DecRef()
+	if _, err := r.Stat(as(1000), id, false, false); err != unix.EINVAL {
+		t.Errorf("Stat after the last detach: %v", err)
+	}
+	if n := mf.Allocated(); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
+	if used, _, pages, _ := r.Totals(); used != 0 || pages != 0 {
+		t.Errorf("Totals: %d segments, %d pages", used, pages)
+	}
+	// The slot's next user has another id.
+	if id2, _ := r.Get(as(1000), mf, 7, 10, unix.IPC_CREAT); id2 == id {
+		t.Error("an id was used again")
+	}
+}
