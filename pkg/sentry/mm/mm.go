@@ -199,3 +199,9 @@ func (m *MemoryManager) memlockLimit() uint64 {
 	}
 	return m.limits.MemlockLimit()
 }
+
+// Users is how many tasks use the address space.
+func (m *MemoryManager) Users() int { return int(m.users.Load()) }
+
+// MaxRSS is the largest resident size so far, in bytes.
+func (m *MemoryManager) MaxRSS() uint64 { return m.maxRSS.Load() }

@@ -56,8 +56,8 @@ func (s *sharedAnon) Translate(required, optional memmap.Range, _ memmap.AccessT
 	return dst, nil
 }
 
-// Punch implements the hole punching of MADV_REMOVE.
-func (s *sharedAnon) Punch(r memmap.Range) error {
+// PunchHole implements memmap.HolePuncher.
+func (s *sharedAnon) PunchHole(r memmap.Range) error {
 	r = r.Intersect(memmap.Range{End: s.fr.Length()})
 	if r.Length() > 0 {
 		s.mf.Decommit(memmap.Range{Start: s.fr.Start + r.Start, End: s.fr.Start + r.End})

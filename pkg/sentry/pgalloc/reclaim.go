@@ -183,3 +183,13 @@ func copyPresent(d, s, have, old []byte) {
 		}
 	}
 }
+
+// Presence sets vec[i] to 1 if page i of fr is in the host's memory, else to 0.
+func (f *MemoryFile) Presence(fr memmap.Range, vec []byte) {
+	if mincore(f.Bytes(fr), vec) != nil {
+		clear(vec)
+	}
+	for i := range vec {
+		vec[i] &= 1
+	}
+}
