@@ -37,7 +37,7 @@ import (
 
 	"runsc/pkg/platform"
 	"runsc/pkg/sentry/kernel/auth"
-//FUTEX	"runsc/pkg/sentry/kernel/futex"
+	//FUTEX	"runsc/pkg/sentry/kernel/futex"
 	"runsc/pkg/sentry/ktime"
 	"runsc/pkg/sentry/loader/vdso"
 	"runsc/pkg/sentry/pgalloc"
@@ -46,15 +46,15 @@ import (
 
 // Kernel is one user-space Linux kernel.
 type Kernel struct {
-	platform   platform.Platform `state:"nosave"`
-	mf         *pgalloc.MemoryFile
-	vfs        *vfs.VFS
-//FUTEX	futexes    *futex.Table
+	platform platform.Platform `state:"nosave"`
+	mf       *pgalloc.MemoryFile
+	vfs      *vfs.VFS
+	//FUTEX	futexes    *futex.Table
 	syscalls   *SyscallTable `state:"nosave"`
 	realtime   ktime.Clock
 	monotonic  ktime.Clock
 	boottime   ktime.Clock
-	vdso       *vdso.Image `state:"nosave"`
+	vdso       *vdso.Clock
 	rootUserNS *auth.UserNamespace
 	rootUTS    *UTSNamespace
 	rootIPC    *IPCNamespace
@@ -115,7 +115,7 @@ type Config struct {
 	Platform   platform.Platform
 	MemoryFile *pgalloc.MemoryFile
 	Syscalls   *SyscallTable
-	VDSO       *vdso.Image
+	VDSO       *vdso.Clock
 	Hostname   string
 	NumCPU     int
 	TotalMem   uint64 // bytes
@@ -125,10 +125,10 @@ type Config struct {
 // New makes a Kernel without tasks.
 func New(c Config) *Kernel {
 	k := &Kernel{
-		platform:   c.Platform,
-		mf:         c.MemoryFile,
-		vfs:        vfs.New(),
-//FUTEX		futexes:    futex.NewTable(),
+		platform: c.Platform,
+		mf:       c.MemoryFile,
+		vfs:      vfs.New(),
+		//FUTEX		futexes:    futex.NewTable(),
 		syscalls:   c.Syscalls,
 		realtime:   ktime.NewRealtime(),
 		monotonic:  ktime.NewMonotonic(0),
@@ -177,8 +177,8 @@ func (k *Kernel) Monotonic() ktime.Clock { return k.monotonic }
 // Boottime is CLOCK_BOOTTIME.
 func (k *Kernel) Boottime() ktime.Clock { return k.boottime }
 
-// VDSO is the image mapped into every process.
-func (k *Kernel) VDSO() *vdso.Image { return k.vdso }
+// VDSO is the clock that applications read without a system call, and its image.
+func (k *Kernel) VDSO() *vdso.Clock { return k.vdso }
 
 // RootUserNamespace is the sandbox's outermost user namespace.
 func (k *Kernel) RootUserNamespace() *auth.UserNamespace { return k.rootUserNS }

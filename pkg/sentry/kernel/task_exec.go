@@ -49,7 +49,8 @@ func (t *Task) load(a *ExecArgs) (*mm.MemoryManager, loader.ImageInfo, *auth.Cre
 		Envv:            a.Envv,
 		Creds:           t.Credentials(),
 		NoNewPrivs:      t.NoNewPrivs() || t.ptrace.traced(),
-		VDSO:            t.k.vdso,
+		VDSO:            t.k.vdso.Image(),
+		StackLimit:      t.tg.limits.StackLimit(),
 		CloseOnExecPath: a.CloseOnExecPath,
 	})
 	if err != nil {

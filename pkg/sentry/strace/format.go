@@ -8,19 +8,19 @@ type Format uint8
 // The formats. "Out" variants point to memory that the kernel fills, decoded when the call
 // returns.
 const (
-	Hex    Format = iota // any word
-	Dec                  // int
-	Dec64                // long, size_t, off_t
-	Oct                  // mode_t
-	FD                   // descriptor; with its path where known
-	AtFD                 // descriptor or AT_FDCWD
-	Path                 // const char *
-	String               // const char *, not a path
-	Argv                 // char *const []
-	Envp                 // char *const [], counted only
-	ReadBuf              // buffer filled by the call, result bytes long
-	WriteBuf             // buffer read by the call, the next argument is its length
-	ReadIovec            // struct iovec *, count next
+	Hex       Format = iota // any word
+	Dec                     // int
+	Dec64                   // long, size_t, off_t
+	Oct                     // mode_t
+	FD                      // descriptor; with its path where known
+	AtFD                    // descriptor or AT_FDCWD
+	Path                    // const char *
+	String                  // const char *, not a path
+	Argv                    // char *const []
+	Envp                    // char *const [], counted only
+	ReadBuf                 // buffer filled by the call, result bytes long
+	WriteBuf                // buffer read by the call, the next argument is its length
+	ReadIovec               // struct iovec *, count next
 	WriteIovec
 	OpenFlags
 	AtFlags

@@ -3,6 +3,7 @@ package syscalls
 import (
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/kernel"
 	"runsc/pkg/sentry/kernel/auth"
@@ -76,11 +77,11 @@ func commitUIDs(t *kernel.Task, r, e, s auth.KUID) {
 	c := old.Clone()
 	c.RealUID, c.EffectiveUID, c.SavedUID, c.FSUID = r, e, s, e
 	root := c.UserNS.KUID(0)
-	if c.SecureBits&(1<<unix.SECURE_NO_SETUID_FIXUP) == 0 {
+	if c.SecureBits&(1<<linux.SecureNoSetuidFixup) == 0 {
 		hadRoot := old.RealUID == root || old.EffectiveUID == root || old.SavedUID == root
 		hasRoot := r == root || e == root || s == root
 		if hadRoot && !hasRoot {
-			if c.SecureBits&(1<<unix.SECURE_KEEP_CAPS) == 0 {
+			if c.SecureBits&(1<<linux.SecureKeepCaps) == 0 {
 				c.Permitted, c.Effective = 0, 0
 			}
 			c.Ambient = 0

@@ -3,6 +3,7 @@ package syscalls
 import (
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/kernel"
 	"runsc/pkg/sentry/kernel/auth"
@@ -37,16 +38,16 @@ func prctl(t *kernel.Task, a arch.Args) (uintptr, error) {
 		}
 		t.MemoryManager().SetDumpable(int(arg))
 	case unix.PR_GET_KEEPCAPS:
-		return uintptr(t.Credentials().SecureBits >> unix.SECURE_KEEP_CAPS & 1), nil
+		return uintptr(t.Credentials().SecureBits >> linux.SecureKeepCaps & 1), nil
 	case unix.PR_SET_KEEPCAPS:
 		c := t.Credentials().Clone()
 		if arg > 1 {
 			return 0, unix.EINVAL
 		}
-		if c.SecureBits&(1<<unix.SECURE_KEEP_CAPS_LOCKED) != 0 {
+		if c.SecureBits&(1<<linux.SecureKeepCapsLocked) != 0 {
 			return 0, unix.EPERM
 		}
-		c.SecureBits = c.SecureBits&^(1<<unix.SECURE_KEEP_CAPS) | uint32(arg)<<unix.SECURE_KEEP_CAPS
+		c.SecureBits = c.SecureBits&^(1<<linux.SecureKeepCaps) | uint32(arg)<<linux.SecureKeepCaps
 		t.SetCredentials(c)
 	case unix.PR_SET_NAME:
 		b := make([]byte, 16)
@@ -142,7 +143,7 @@ func prctl(t *kernel.Task, a arch.Args) (uintptr, error) {
 	case unix.PR_CAP_AMBIENT:
 		return capAmbient(t, arg, a.Pointer(2), a[3]|a[4])
 	case unix.PR_SET_VMA:
-		return 0, setVMAName(t, a)
+		return 0, unix.EINVAL // as a kernel without CONFIG_ANON_VMA_NAME
 	case unix.PR_SET_MM:
 		return 0, unix.EPERM
 	case unix.PR_SET_PTRACER, unix.PR_MCE_KILL:
@@ -196,7 +197,7 @@ func capAmbient(t *kernel.Task, op, cp, rest uintptr) (uintptr, error) {
 		}
 		return 0, nil
 	case unix.PR_CAP_AMBIENT_RAISE:
-		if c.Permitted&c.Inheritable&bit == 0 || c.SecureBits&(1<<unix.SECURE_NO_CAP_AMBIENT_RAISE) != 0 {
+		if c.Permitted&c.Inheritable&bit == 0 || c.SecureBits&(1<<linux.SecureNoCapAmbientRaise) != 0 {
 			return 0, unix.EPERM
 		}
 		c.Ambient |= bit
@@ -207,29 +208,6 @@ func capAmbient(t *kernel.Task, op, cp, rest uintptr) (uintptr, error) {
 	}
 	t.SetCredentials(c)
 	return 0, nil
-}
-
-// setVMAName is PR_SET_VMA_ANON_NAME; names show in /proc/PID/maps.
-func setVMAName(t *kernel.Task, a arch.Args) error {
-	if a[1] != unix.PR_SET_VMA_ANON_NAME {
-		return unix.EINVAL
-	}
-	name := ""
-	if p := a.Pointer(4); p != 0 {
-		var err error
-		if name, err = t.CopyInString(p, 79); err != nil {
-			if err == unix.ENAMETOOLONG {
-				err = unix.EINVAL
-			}
-			return err
-		}
-		for i := 0; i < len(name); i++ {
-			if c := name[i]; c < 0x20 || c > 0x7e || c == '\\' || c == '`' || c == '$' || c == '[' || c == ']' {
-				return unix.EINVAL
-			}
-		}
-	}
-	return t.MemoryManager().SetName(a.Pointer(2), a.Pointer(3), name)
 }
 
 // Codes of arch_prctl(2).

@@ -65,7 +65,11 @@ func uname(t *kernel.Task, a arch.Args) (uintptr, error) {
 func sysinfo(t *kernel.Task, a arch.Args) (uintptr, error) {
 	k := t.Kernel()
 	total := k.TotalMemory()
-	used := min(k.MemoryFile().Usage(), total)
+	used, err := k.MemoryFile().Usage()
+	if err != nil {
+		return 0, err
+	}
+	used = min(used, total)
 	load := k.LoadAverage()
 	s := unix.Sysinfo_t{
 		Uptime:   k.Uptime() / nsPerSec,

@@ -9,6 +9,7 @@ import (
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/kernel"
 	"runsc/pkg/sentry/ktime"
+	"runsc/pkg/sentry/loader/vdso"
 	"runsc/pkg/sentry/strace"
 )
 
@@ -113,11 +114,18 @@ func clockOf(t *kernel.Task, id int32) (ktime.Clock, error) {
 }
 
 func clockGettime(t *kernel.Task, a arch.Args) (uintptr, error) {
-	c, err := clockOf(t, a.Int(0))
-	if err != nil {
-		return 0, err
+	var now int64
+	if id := a.Int(0); vdso.IsUserClock(id) {
+		// The same clock that applications read without asking.
+		now = t.Kernel().VDSO().Now(id)
+	} else {
+		c, err := clockOf(t, id)
+		if err != nil {
+			return 0, err
+		}
+		now = c.Now()
 	}
-	ts := unix.NsecToTimespec(c.Now())
+	ts := unix.NsecToTimespec(now)
 	return 0, kernel.CopyOut(t, a.Pointer(1), &ts)
 }
 
