@@ -37,7 +37,7 @@ import (
 
 	"runsc/pkg/platform"
 	"runsc/pkg/sentry/kernel/auth"
-	//FUTEX	"runsc/pkg/sentry/kernel/futex"
+	"runsc/pkg/sentry/kernel/futex"
 	"runsc/pkg/sentry/ktime"
 	"runsc/pkg/sentry/loader/vdso"
 	"runsc/pkg/sentry/pgalloc"
@@ -46,10 +46,10 @@ import (
 
 // Kernel is one user-space Linux kernel.
 type Kernel struct {
-	platform platform.Platform `state:"nosave"`
-	mf       *pgalloc.MemoryFile
-	vfs      *vfs.VFS
-	//FUTEX	futexes    *futex.Table
+	platform   platform.Platform `state:"nosave"`
+	mf         *pgalloc.MemoryFile
+	vfs        *vfs.VFS
+	futexes    *futex.Table
 	syscalls   *SyscallTable `state:"nosave"`
 	realtime   ktime.Clock
 	monotonic  ktime.Clock
@@ -125,10 +125,10 @@ type Config struct {
 // New makes a Kernel without tasks.
 func New(c Config) *Kernel {
 	k := &Kernel{
-		platform: c.Platform,
-		mf:       c.MemoryFile,
-		vfs:      vfs.New(),
-		//FUTEX		futexes:    futex.NewTable(),
+		platform:   c.Platform,
+		mf:         c.MemoryFile,
+		vfs:        vfs.New(),
+		futexes:    futex.NewTable(),
 		syscalls:   c.Syscalls,
 		realtime:   ktime.NewRealtime(),
 		monotonic:  ktime.NewMonotonic(0),
@@ -163,7 +163,7 @@ func (k *Kernel) MemoryFile() *pgalloc.MemoryFile { return k.mf }
 func (k *Kernel) VFS() *vfs.VFS { return k.vfs }
 
 // Futexes is the table of futex waiters.
-//FUTEX func (k *Kernel) Futexes() *futex.Table { return k.futexes }
+func (k *Kernel) Futexes() *futex.Table { return k.futexes }
 
 // Syscalls is the system call table.
 func (k *Kernel) Syscalls() *SyscallTable { return k.syscalls }

@@ -8,7 +8,7 @@ import (
 	"runsc/pkg/sentry/kernel/auth"
 	"runsc/pkg/sentry/kernel/msgqueue"
 	"runsc/pkg/sentry/kernel/sem"
-	// SHM	"runsc/pkg/sentry/kernel/shm"
+	"runsc/pkg/sentry/kernel/shm"
 )
 
 // UTSNamespace holds the names of uts_namespaces(7).
@@ -55,14 +55,14 @@ func (u *UTSNamespace) SetDomainname(s string) {
 // IPCNamespace holds the System V registries of ipc_namespaces(7).
 type IPCNamespace struct {
 	userNS *auth.UserNamespace
-	//SHM	Shm    *shm.Registry
-	Sem *sem.Registry
-	Msg *msgqueue.Registry
+	Shm    *shm.Registry
+	Sem    *sem.Registry
+	Msg    *msgqueue.Registry
 }
 
 // NewIPCNamespace makes an empty namespace owned by userNS.
 func NewIPCNamespace(userNS *auth.UserNamespace) *IPCNamespace {
-	return &IPCNamespace{userNS: userNS, Sem: sem.NewRegistry(), Msg: msgqueue.NewRegistry()}
+	return &IPCNamespace{userNS: userNS, Shm: shm.NewRegistry(), Sem: sem.NewRegistry(), Msg: msgqueue.NewRegistry()}
 }
 
 // UserNamespace owns the namespace.

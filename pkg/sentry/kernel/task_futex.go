@@ -1,12 +1,33 @@
 package kernel
 
-// exitRobustList marks the robust futexes that the task still holds (robust_list in
-// get_robust_list(2)).
-func (t *Task) exitRobustList() {}
+import "runsc/pkg/sentry/kernel/futex"
+
+// exitRobustList marks the robust futexes that the task still holds (get_robust_list(2)),
+// and hands its priority-inheritance futexes on.
+func (t *Task) exitRobustList() {
+	tid := uint32(t.ThreadID())
+	if t.robustList != 0 {
+		t.k.futexes.ExitRobustList(t.mm, t.robustList, tid)
+		t.robustList = 0
+	}
+	t.k.futexes.OwnerDied(t, tid)
+}
 
 // futexWake wakes one waiter of the word at addr, for the clear-tid protocol of
 // set_tid_address(2).
-func (t *Task) futexWake(addr uintptr) {}
+func (t *Task) futexWake(addr uintptr) {
+	t.k.futexes.Wake(t.mm, addr, true, ^uint32(0), 1)
+	t.k.futexes.Wake(t.mm, addr, false, ^uint32(0), 1)
+}
 
 // exitSemaphores undoes SEM_UNDO operations (semop(2)).
 func (t *Task) exitSemaphores() {}
+
+// FutexOwner implements futex.Tasks for tid of t's pid namespace.
+func (t *Task) FutexOwner(tid uint32) futex.Waker {
+	o := t.pids.ns.Task(int32(tid))
+	if o == nil || o.exited.Load() || o.mm == nil {
+		return nil
+	}
+	return o
+}
