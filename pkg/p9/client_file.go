@@ -326,9 +326,8 @@ func (f *ClientFile) Open(flags uint32) (*ClientFile, *fd.FD, error) {
 	return &ClientFile{c: c, fid: fid}, host, nil
 }
 
-// Create creates a regular file and opens it. The new fid stands for the open file and for
-// the inode; the descriptor is nil if the server gave none. With O_TMPFILE in flags the
-// file has no name.
+// Create creates a regular file and opens it. The new fid stands for the inode; if the
+// server gave no descriptor, it is open, too. With O_TMPFILE in flags the file has no name.
 func (f *ClientFile) Create(name string, flags, mode, uid, gid uint32) (WalkResult, *fd.FD, error) {
 	cl, fid, err := f.beginNew(tUcreate, name)
 	if err != nil {

@@ -211,7 +211,17 @@ func (cn *conn) ucreate(r *request, d *decoder) error {
 			return err
 		}
 		r.out.full(&a)
-		return cn.donateAndBind(r, newN, newSharedNode(node), h)
+		if h.FD() < 0 {
+			return cn.bind(newN, newSharedNode(node), h)
+		}
+		// The client has what it needs to use the file; the fid is the inode's.
+		if err := cn.bind(newN, newSharedNode(node), nil); err != nil {
+			h.Close()
+			return err
+		}
+		r.donate = h.FD()
+		r.after = h
+		return nil
 	})
 }
 

@@ -62,7 +62,8 @@ const (
 	tUopen = 130
 
 	// Tucreate creates and opens a regular file, bound to newfid; with O_TMPFILE in flags
-	// the name is ignored. The descriptor, if any, is of the mode in flags.
+	// the name is ignored. If a descriptor comes, of the mode in flags, newfid is not open;
+	// else it is.
 	// dfid[4] newfid[4] name[s] flags[4] mode[4] uid[4] gid[4] → full [fd]
 	tUcreate = 132
 
