@@ -22,8 +22,9 @@ type addressSpace struct {
 	n      int        // orders in list
 	failed error      // the first error of the present batch
 
-	threadsMu sync.Mutex      // guards threads
+	threadsMu sync.Mutex      // guards the fields below
 	threads   map[int]*thread // by the OS thread that traces them
+	asked     map[int]int     // how often an OS thread without a thread here used the leader
 }
 
 // MapFile implements platform.Ops.
@@ -170,7 +171,7 @@ func (as *addressSpace) execute() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var err error
-	if th := as.thread(gettid()); th != nil {
+	if th := as.threadForChange(gettid()); th != nil {
 		err = as.executeOn(th)
 	} else {
 		err = as.tracer.do(func() error { return as.executeOn(as.leader) })
@@ -206,6 +207,26 @@ func (as *addressSpace) thread(tid int) *thread {
 	return as.threads[tid]
 }
 
+// leaderUses is how many changes an OS thread leaves to the leader before it gets a thread
+// of its own, which takes as long as a few changes.
+const leaderUses = 4
+
+// threadForChange is the thread with which the calling OS thread, which is locked, changes
+// memory, or nil for the leader.
+func (as *addressSpace) threadForChange(tid int) *thread {
+	as.threadsMu.Lock()
+	th := as.threads[tid]
+	if th == nil {
+		as.asked[tid]++
+	}
+	often := as.asked[tid] > leaderUses
+	as.threadsMu.Unlock()
+	if th == nil && often {
+		th, _ = as.ownThread(tid)
+	}
+	return th
+}
+
 // ownThread is the thread for the calling OS thread, which is locked. It is made if there
 // is none.
 func (as *addressSpace) ownThread(tid int) (*thread, error) {
@@ -219,6 +240,7 @@ func (as *addressSpace) ownThread(tid int) (*thread, error) {
 	if err := th.seize(); err != nil {
 		return nil, err
 	}
+	th.tracer = as.tracer.affinity.osThread(tid)
 	as.threadsMu.Lock()
 	as.threads[tid] = th
 	as.threadsMu.Unlock()

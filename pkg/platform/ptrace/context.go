@@ -29,6 +29,7 @@ type taskContext struct {
 	fpOn *thread // the thread that holds FP state as it is in the arch.Context
 
 	lastFault span // the last fault's instruction and address
+	switches  uint // how many there were
 }
 
 // Interrupt implements platform.Context.
@@ -83,6 +84,9 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 		ac.Regs.OrigRax = number
 		return platform.Event{Kind: platform.EventInterrupt}, nil
 	}
+	c.switches++
+	th.tracer.begin(th, c.switches%freeEvery == 0)
+	defer th.tracer.end()
 	for {
 		if e := th.ptrace(unix.PTRACE_SYSEMU, 0, 0); e != 0 {
 			return platform.Event{}, fmt.Errorf("resuming stub %d: %w", th.tid, e)

@@ -34,7 +34,8 @@
 //
 // addressSpace.mu guards the list of mapped ranges and the orders; it is held during the
 // host system calls that change memory. addressSpace.threadsMu guards the map of threads and is a leaf. The state of
-// a thread belongs to the OS thread that traces it.
+// a thread belongs to the OS thread that traces it. affinity.mu comes before osThread.mu,
+// which is a leaf.
 package ptrace
 
 import (
@@ -68,8 +69,10 @@ func New() (*Platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making memory for orders: %w", err)
 	}
-	t, err := startTracer(orders)
+	a := newAffinity()
+	t, err := startTracer(orders, a)
 	if err != nil {
+		a.close()
 		orders.close()
 		return nil, err
 	}
@@ -99,6 +102,7 @@ func (p *Platform) NewAddressSpace() (platform.AddressSpace, error) {
 func (p *Platform) Close() {
 	p.closed.Do(func() {
 		p.tracer.stop()
+		p.tracer.affinity.close()
 		p.orders.close()
 	})
 }
@@ -106,8 +110,10 @@ func (p *Platform) Close() {
 // SeccompRules implements platform.Platform.
 func (p *Platform) SeccompRules() seccomp.Rules {
 	r := seccomp.Rules{
-		unix.SYS_GETTID: nil,
-		unix.SYS_WAIT4:  {{nil, nil, seccomp.EqualTo(unix.WALL), seccomp.EqualTo(0)}},
+		unix.SYS_GETTID:            nil,
+		unix.SYS_GETCPU:            nil,
+		unix.SYS_SCHED_SETAFFINITY: nil,
+		unix.SYS_WAIT4:             {{nil, nil, seccomp.EqualTo(unix.WALL), seccomp.EqualTo(0)}},
 		unix.SYS_TGKILL: {
 			{nil, nil, seccomp.EqualTo(unix.SIGKILL)},
 			{nil, nil, seccomp.EqualTo(kickSignal)},

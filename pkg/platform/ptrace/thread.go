@@ -28,6 +28,9 @@ type thread struct {
 
 	fpOf *taskContext // whose FP state it holds, nil if nobody's
 	dead bool         // it is reaped
+
+	tracer *osThread // nil if threads are not bound
+	cpu    int       // that it is bound to, or noCPU; guarded by tracer.mu
 }
 
 // ptrace makes a request that does not block.
@@ -94,6 +97,8 @@ func (t *thread) run(r *arch.Registers) error {
 	if e := t.setRegs(r); e != 0 {
 		return fmt.Errorf("writing registers of stub %d: %w", t.tid, e)
 	}
+	t.tracer.begin(t, false)
+	defer t.tracer.end()
 	for {
 		if e := t.ptrace(unix.PTRACE_CONT, 0, 0); e != 0 {
 			return fmt.Errorf("resuming stub %d: %w", t.tid, e)

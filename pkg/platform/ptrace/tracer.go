@@ -14,6 +14,7 @@ import (
 // Others ask it to do things by requests.
 type tracer struct {
 	orders   *orderMemory
+	affinity *affinity
 	requests chan request
 	done     chan struct{} // closed when the tracer has ended
 
@@ -32,8 +33,8 @@ type request struct {
 
 var errClosed = errors.New("the platform is closed")
 
-func startTracer(m *orderMemory) (*tracer, error) {
-	t := &tracer{orders: m, requests: make(chan request), done: make(chan struct{})}
+func startTracer(m *orderMemory, a *affinity) (*tracer, error) {
+	t := &tracer{orders: m, affinity: a, requests: make(chan request), done: make(chan struct{})}
 	started := make(chan error)
 	go t.serve(started)
 	return t, <-started
@@ -46,6 +47,9 @@ func (t *tracer) serve(started chan<- error) {
 	defer close(t.done)
 	var err error
 	t.zygote, err = newZygote()
+	if err == nil {
+		t.zygote.tracer = t.affinity.osThread(gettid())
+	}
 	started <- err
 	if err != nil {
 		return
@@ -119,8 +123,9 @@ func (t *tracer) fork() (*addressSpace, error) {
 		t.orders.give(slot)
 		return nil, err
 	}
-	leader := &thread{tgid: int(pid), tid: int(pid)}
-	as := &addressSpace{tracer: t, leader: leader, slot: slot, list: t.orders.list(slot), threads: map[int]*thread{}}
+	// It inherits the zygote's CPU.
+	leader := &thread{tgid: int(pid), tid: int(pid), tracer: t.zygote.tracer, cpu: t.zygote.boundTo()}
+	as := &addressSpace{tracer: t, leader: leader, slot: slot, list: t.orders.list(slot), threads: map[int]*thread{}, asked: map[int]int{}}
 	if _, err := leader.wait(); err != nil { // it starts with a stop
 		as.kill()
 		return nil, err
@@ -141,7 +146,7 @@ func (t *tracer) newThread(as *addressSpace) (th *thread, err error) {
 		if err != nil {
 			return err
 		}
-		th = &thread{tgid: as.leader.tid, tid: int(tid)}
+		th = &thread{tgid: as.leader.tid, tid: int(tid), cpu: as.leader.boundTo()}
 		return nil
 	})
 	return th, err

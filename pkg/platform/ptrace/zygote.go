@@ -44,7 +44,7 @@ func newZygote() (*thread, error) {
 	if pid < 0 {
 		return nil, fmt.Errorf("forking the zygote: %w", unix.Errno(-pid))
 	}
-	z := &thread{tgid: pid, tid: pid}
+	z := &thread{tgid: pid, tid: pid, cpu: noCPU}
 	if err := z.strip(d); err != nil {
 		if !z.dead {
 			unix.Kill(pid, unix.SIGKILL)
@@ -98,6 +98,19 @@ func (z *thread) strip(d *zygoteData) error {
 	type call struct {
 		nr   uintptr
 		args []uintptr
+	}
+	// The C library, which a race detector's build has, registers restartable sequences.
+	// The kernel would write to them when they are long unmapped.
+	var rseq struct {
+		pointer         uint64
+		size, signature uint32
+		_               [2]uint32
+	}
+	if e := z.ptrace(unix.PTRACE_GET_RSEQ_CONFIGURATION, unsafe.Sizeof(rseq), uintptr(unsafe.Pointer(&rseq))); e == 0 && rseq.pointer != 0 {
+		const unregister = 1
+		if err := do(unix.SYS_RSEQ, uintptr(rseq.pointer), uintptr(rseq.size), unregister, uintptr(rseq.signature)); err != nil {
+			return err
+		}
 	}
 	noFD := ^uintptr(0)
 	for _, c := range []call{
