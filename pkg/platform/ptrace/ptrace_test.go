@@ -5,24 +5,27 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"runsc/pkg/platform"
 	"runsc/pkg/platform/platformtest"
 )
 
-// stubs counts the living stub processes of this process: its children of that name.
-func stubs() int {
-	n := 0
+// stubPIDs lists the living stub processes that are children of parent.
+func stubPIDs(parent int) (pids []int) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, d := range dirs {
 		status, err := os.ReadFile(d + "/status")
-		if err == nil && bytes.Contains(status, []byte("Name:\trunsc-stub\n")) && bytes.Contains(status, fmt.Appendf(nil, "\nPPid:\t%d\n", os.Getpid())) {
-			n++
+		if err == nil && bytes.Contains(status, []byte("Name:\trunsc-stub\n")) && bytes.Contains(status, fmt.Appendf(nil, "\nPPid:\t%d\n", parent)) {
+			pid, _ := strconv.Atoi(filepath.Base(d))
+			pids = append(pids, pid)
 		}
 	}
-	return n
+	return pids
 }
+
+func stubs() int { return len(stubPIDs(os.Getpid())) }
 
 func TestConformance(t *testing.T) {
 	platformtest.Run(t, func() (platform.Platform, error) { return New() }, stubs)

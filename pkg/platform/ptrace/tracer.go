@@ -83,7 +83,7 @@ func (t *tracer) end() {
 	if t.spare != nil {
 		t.spare.kill()
 	}
-	unix.Kill(t.zygote.tid, unix.SIGKILL)
+	unix.Tgkill(t.zygote.tgid, t.zygote.tid, unix.SIGKILL)
 	t.zygote.reap()
 }
 
