@@ -104,6 +104,7 @@ func TestUnderFilter(t *testing.T) {
 		"readonly": TestReadOnlyTreeRefusesChanges, "special": TestSpecialFilesAreNotOpened,
 		"sockets": TestHostSockets, "file": TestSingleFileRoot, "readdir": TestReadDirCookiesAreStable,
 		"xattrs": TestXattrs, "rename": TestRenameAndLinks, "setattr": TestSetAttr, "race": TestRenameRacesWithWalk,
+		"sentry io": TestSentryReadsAndWrites, "sentry names": TestSentryNamesAndAttributes, "sentry tasks": TestManyTasksUseOneTree,
 	} {
 		t.Run(name, test)
 	}
