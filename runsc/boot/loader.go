@@ -150,6 +150,9 @@ func (p *fakeProcess) end(status uint32) {
 	close(p.done)
 }
 
+// trapScript waits for a signal, tells of it and exits with 7.
+const trapScript = `trap "echo signal 2; exit 7" INT; trap "echo signal 15; exit 7" TERM; trap "echo signal 10; exit 7" USR1; echo ready; while true; do sleep 0.05; done`
+
 // run interprets argv.
 func (p *fakeProcess) run() {
 	arg := func(i int) string {
@@ -162,7 +165,16 @@ func (p *fakeProcess) run() {
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		switch path.Base(arg(0)) {
+		name := path.Base(arg(0))
+		if name == "sh" {
+			name = arg(2)
+		}
+		switch name {
+		case "exit 5":
+			code = 5
+		case "kill -9 $$":
+			p.deliver(9)
+			select {}
 		case "false":
 			code = 1
 		case "exit":
@@ -182,7 +194,10 @@ func (p *fakeProcess) run() {
 					return
 				}
 			}
-		case "sleep", "trap":
+		case trapScript:
+			fmt.Fprintln(p.stdio[1], "ready")
+			select {}
+		case "sleep":
 			d, err := strconv.ParseFloat(arg(1), 64)
 			if err != nil {
 				d = 3600
@@ -200,12 +215,10 @@ func (p *fakeProcess) run() {
 		case sig := <-p.signal:
 			switch {
 			case sig == 0 || sig == int32(unix.SIGWINCH) || sig == int32(unix.SIGCHLD) || sig == int32(unix.SIGURG):
-			case path.Base(arg(0)) == "trap" && sig != 9:
+			case strings.HasPrefix(arg(2), "trap ") && sig != 9:
 				fmt.Fprintf(p.stdio[1], "signal %d\n", sig)
-				if sig == int32(unix.SIGTERM) {
-					p.end(7 << 8)
-					return
-				}
+				p.end(7 << 8)
+				return
 			default:
 				p.end(uint32(sig))
 				return

@@ -74,6 +74,12 @@ func run(groups []Group) subcommands.ExitStatus {
 		}
 		return subcommands.ExitUsageError
 	}
+	if again := flagsFirst(groups, fs.Args()); again != nil {
+		// It parsed once and will again.
+		if err := fs.Parse(append(args[:len(args)-fs.NArg():len(args)-fs.NArg()], again...)); err != nil {
+			return subcommands.ExitUsageError
+		}
+	}
 	if version {
 		fmt.Printf("runsc version %s\nspec: %s\n", Version, specs.Version)
 		return subcommands.ExitSuccess
@@ -97,6 +103,56 @@ func run(groups []Group) subcommands.ExitStatus {
 	status := cdr.Execute(context.Background(), &conf)
 	log.Debugf("exit status %d", status)
 	return status
+}
+
+// ownArguments are commands whose arguments may look like flags of ours.
+var ownArguments = map[string]bool{"exec": true, "do": true, "spec": true, "boot": true, "gofer": true}
+
+// flagsFirst moves a subcommand's flags before its other arguments, since clients of runc may
+// write them after the id. It returns nil if there is nothing to move.
+func flagsFirst(groups []Group, args []string) []string {
+	if len(args) < 3 || ownArguments[args[0]] {
+		return nil
+	}
+	var command Command
+	for _, g := range groups {
+		for _, c := range g.Commands {
+			if c.Name() == args[0] {
+				command = c
+			}
+		}
+	}
+	if command == nil {
+		return nil
+	}
+	fs := flag.NewFlagSet("", flag.ContinueOnError)
+	command.SetFlags(fs)
+	var flags, rest []string
+	moved := false
+	for i := 1; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			rest = append(rest, args[i+1:]...)
+			break
+		}
+		if len(a) < 2 || a[0] != '-' {
+			rest = append(rest, a)
+			continue
+		}
+		moved = moved || len(rest) > 0
+		flags = append(flags, a)
+		name := strings.TrimLeft(a, "-")
+		if f := fs.Lookup(name); f != nil && i+1 < len(args) {
+			if b, ok := f.Value.(interface{ IsBoolFlag() bool }); !ok || !b.IsBoolFlag() {
+				i++
+				flags = append(flags, args[i])
+			}
+		}
+	}
+	if !moved {
+		return nil
+	}
+	return append(append(append([]string{args[0]}, flags...), "--"), rest...)
 }
 
 // invoked are the subcommand and its arguments.
