@@ -123,6 +123,45 @@ func (f *ClientFile) ReadDir(offset uint64, entries []Dirent) ([]Dirent, error) 
 	return entries, nil
 }
 
+// ReadDirPlus is ReadDir with the attributes of each entry: attrs grows as entries does.
+// Attr.Valid is 0 where the server has none. eof says that nothing follows.
+func (f *ClientFile) ReadDirPlus(offset uint64, entries []Dirent, attrs []Attr) (_ []Dirent, _ []Attr, eof bool, err error) {
+	cl, err := f.beginExt(tReaddirplus)
+	if err != nil {
+		return entries, attrs, false, err
+	}
+	cl.req.u64(offset)
+	cl.req.u32(uint32(min(f.c.MaxIO(), 4*keepBufferSize)))
+	d, err := f.c.roundTrip(cl)
+	if err != nil {
+		return entries, attrs, false, err
+	}
+	hadEntries, hadAttrs := len(entries), len(attrs)
+	eof = d.u8() != 0
+	list := decoder{b: d.bytes(int(d.u32()))}
+	for len(list.b) > 0 {
+		entry := list.dirent()
+		var a Attr
+		list.full(&a)
+		if list.bad {
+			break
+		}
+		if entry.Name != "." && entry.Name != ".." && !ValidName(entry.Name) {
+			list.fail()
+			break
+		}
+		entries = append(entries, entry)
+		attrs = append(attrs, a)
+	}
+	if list.bad {
+		d.fail()
+	}
+	if err := f.c.finish(cl, &d); err != nil {
+		return entries[:hadEntries], attrs[:hadAttrs], false, err
+	}
+	return entries, attrs, eof || len(entries) == hadEntries, nil
+}
+
 // Sync is fsync(2), or fdatasync(2).
 func (f *ClientFile) Sync(dataOnly bool) error {
 	cl, err := f.begin(tFsync)

@@ -33,7 +33,8 @@ func FuzzServer(f *testing.F) {
 		message(tXattrwalk, 1, le(root, other, "user.a")...), message(tRead, 1, le(other, uint64(0), uint32(10))...))
 	seed(message(tXattrcreate, 1, le(root, "user.a", uint64(1), uint32(0))...), message(tWrite, 1, le(root, uint64(0), uint32(1), uint8(1))...),
 		message(tClunk, 1, le(root)...))
-	seed(message(tLopen, 1, le(root, uint32(0))...), message(tReaddir, 1, le(root, uint64(0), uint32(100))...))
+	seed(message(tLopen, 1, le(root, uint32(0))...), message(tReaddir, 1, le(root, uint64(0), uint32(100))...),
+		message(tReaddirplus, 1, le(root, uint64(0), uint32(1000))...))
 	seed(message(tSetattrclunk, 1, le(root, uint32(SetMode), [3]uint32{1}, [5]uint64{})...))
 	seed(message(tUlink, 1, le(root, other, "x")...), message(tStatfs, 1, le(root)...), message(tLconnect, 1, le(root, uint32(1))...))
 	seed(message(tLcreate, 1, le(root, "x", uint32(2), uint32(0), uint32(0))...), message(tAllocate, 1, le(root, uint32(0), uint64(0), uint64(1))...))
@@ -106,6 +107,7 @@ func FuzzClient(f *testing.F) {
 		var r [2]WalkResult
 		file.Walk([]string{"a", "b"}, r[:])
 		file.ReadDir(0, nil)
+		file.ReadDirPlus(0, nil, nil)
 		file.Readlink()
 		file.ReadAt(make([]byte, 10), 0)
 		file.ListXattr()

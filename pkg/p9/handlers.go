@@ -560,6 +560,58 @@ func (cn *conn) readdir(r *request, d *decoder) error {
 	})
 }
 
+// readdirplus is Treaddirplus.
+func (cn *conn) readdirplus(r *request, d *decoder) error {
+	var offset uint64
+	var count uint32
+	return cn.withFID(d, func() { offset, count = d.u64(), d.u32() }, func(f *fid) error {
+		if count > cn.iounit() {
+			return unix.EINVAL
+		}
+		h, err := f.opened()
+		if err != nil {
+			return err
+		}
+		head := len(r.out.b)
+		r.out.u8(0)
+		r.out.u32(0)
+		at := len(r.out.b)
+		limit := at + int(count)
+		refused := false
+		err = h.ReadDir(offset, func(entry *Dirent) bool {
+			if len(r.out.b)+entry.encodedSize()+fullSize > limit {
+				refused = true
+				return false
+			}
+			var a Attr
+			if ValidName(entry.Name) {
+				if st, err := h.Stat(entry.Name); err == nil {
+					a = st
+				}
+			}
+			r.out.dirent(entry)
+			r.out.full(&a)
+			return true
+		})
+		end := len(r.out.b)
+		if err != nil && end == at {
+			return err
+		}
+		if refused && end == at {
+			return unix.EINVAL
+		}
+		r.out.b = r.out.b[:head]
+		if err == nil && !refused {
+			r.out.u8(1)
+		} else {
+			r.out.u8(0)
+		}
+		r.out.u32(uint32(end - at))
+		r.out.b = r.out.b[:end]
+		return nil
+	})
+}
+
 func (cn *conn) fsync(r *request, d *decoder) error {
 	var dataOnly uint32
 	decode := func() {

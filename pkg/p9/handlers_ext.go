@@ -31,6 +31,8 @@ func (cn *conn) handleExtension(r *request, d *decoder) error {
 		})
 	case tLconnect:
 		return cn.lconnect(r, d)
+	case tReaddirplus:
+		return cn.readdirplus(r, d)
 	case tUlink:
 		return cn.link(r, d)
 	case tRenameat2:

@@ -281,6 +281,14 @@ func (h *memHandle) ReadDir(offset uint64, emit func(*Dirent) bool) error {
 	return nil
 }
 
+func (h *memHandle) Stat(name string) (Attr, error) {
+	// Called by ReadDir's emit, with the lock held.
+	if child := h.n.children[name]; child != nil {
+		return child.attr(), nil
+	}
+	return Attr{}, unix.ENOENT
+}
+
 func (h *memHandle) Sync(bool) error {
 	h.n.t.mu.Lock()
 	block, syncing := h.n.t.block, h.n.t.syncing

@@ -66,6 +66,9 @@ type Handle interface {
 	// refuses one or there are no more.
 	ReadDir(offset uint64, emit func(*Dirent) bool) error
 
+	// Stat returns the attributes of an entry of the open directory, as Node.Walk would.
+	Stat(name string) (Attr, error)
+
 	Sync(dataOnly bool) error
 	Flush() error
 	Allocate(mode uint32, offset, length uint64) error

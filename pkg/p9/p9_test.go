@@ -132,6 +132,11 @@ func TestFilesThroughTheProtocol(t *testing.T) {
 		t.Errorf("ReadDir at the end = %+v, %v", rest, err)
 	}
 
+	entries, attrs, eof, err := opened.ReadDirPlus(0, nil, nil)
+	if err != nil || !eof || len(entries) != 2 || len(attrs) != 2 || attrs[0] != (Attr{}) && attrs[0].QID != file.Attr.QID || attrs[1].Mode&unix.S_IFMT != unix.S_IFLNK {
+		t.Errorf("ReadDirPlus = %+v, %+v, %v, %v", entries, attrs, eof, err)
+	}
+
 	hostFD, err := file.File.OpenFD(unix.O_RDONLY)
 	if err != nil || hostFD.Num() < 0 {
 		t.Fatalf("OpenFD: %v", err)

@@ -88,6 +88,11 @@ const (
 	tUlink = 158
 	// Tusetattr is Tsetattr that returns the new attributes: → full
 	tUsetattr = 160
+
+	// Treaddirplus is Treaddir with the attributes of each entry, all zero where it has
+	// none to show; eof says that nothing follows.
+	// fid[4] offset[8] count[4] → eof[1] count[4] (qid offset[8] type[1] name[s] full)*
+	tReaddirplus = 162
 )
 
 // NoFID and NoTag are the numbers that name no fid and no tag.

@@ -158,14 +158,13 @@ func (r *request) trim() {
 	}
 }
 
-// quick says whether a request of this type needs only metadata that the host has at hand,
-// as a rule.
+// quick says whether a request of this type is over soon, as a rule: metadata, but not data.
 func quick(typ uint8) bool {
 	switch typ {
-	case tVersion, tAttach, tWalk, tWalkgetattr, tGetattr, tReadlink, tClunk, tUopen, tLopen, tFlush:
-		return true
+	case tRead, tWrite, tFsync, tAllocate, tFlushf, tLconnect, tReaddirplus:
+		return false
 	}
-	return false
+	return true
 }
 
 var errEOF = errors.New("end of file")

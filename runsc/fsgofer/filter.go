@@ -36,7 +36,7 @@ func filterRules(o FilterOptions) seccomp.Rules {
 			{anyDir, nil, seccomp.MaskedEqual(unix.O_NOFOLLOW, unix.O_NOFOLLOW)},
 			{procFD, nil, seccomp.MaskedEqual(unix.O_CREAT, 0)},
 		},
-		unix.SYS_STATX:      {{anyDir, nil, seccomp.MaskedEqual(unix.AT_EMPTY_PATH, unix.AT_EMPTY_PATH)}},
+		unix.SYS_STATX:      {{anyDir, nil, seccomp.MaskedEqual(unix.AT_SYMLINK_NOFOLLOW, unix.AT_SYMLINK_NOFOLLOW)}},
 		unix.SYS_READLINKAT: {{anyDir}},
 		unix.SYS_FSTATFS:    nil,
 		unix.SYS_GETDENTS64: nil,

@@ -88,6 +88,23 @@ func (h *handle) WriteAt(p []byte, offset uint64) (int, error) {
 	return done, nil
 }
 
+// Stat implements p9.Handle.
+func (h *handle) Stat(name string) (p9.Attr, error) {
+	if !h.dir {
+		return p9.Attr{}, unix.ENOTDIR
+	}
+	var st unix.Statx_t
+	err := unix.Statx(h.fd.Num(), name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT,
+		unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
+	if err != nil {
+		return p9.Attr{}, err
+	}
+	if err := h.s.mayExist(uint32(st.Mode)); err != nil {
+		return p9.Attr{}, err
+	}
+	return h.s.attr(&st)
+}
+
 // Sync implements p9.Handle.
 func (h *handle) Sync(dataOnly bool) error {
 	if dataOnly {
