@@ -12,3 +12,9 @@ type HolePuncher interface {
 type Syncer interface {
 	SyncMapped(r Range) error
 }
+
+// Anonymous is implemented by the Mappable of /dev/zero: mapping it is mapping anonymous
+// memory (mmap(2) never asks it for anything else).
+type Anonymous interface {
+	MapsAnonymousMemory()
+}

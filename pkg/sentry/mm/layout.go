@@ -113,7 +113,7 @@ var free32 = segment.Range[uintptr]{Start: 0x40000000, End: 0x80000000}
 // findFree chooses a place for length bytes. mappingMu is held for writing.
 func (m *MemoryManager) findFree(hint, length uintptr, o *MMapOpts) (uintptr, error) {
 	l := &m.layout
-	hint = memmap.PageDown(hint)
+	hint = memmap.PageUp(hint)
 	if hint != 0 && !o.Map32Bit {
 		hint = max(hint, l.min)
 		end := hint + length

@@ -29,6 +29,8 @@ type MMapOpts struct {
 	Precommit bool
 	NoReserve bool
 	Locked    bool
+	// IPCLock says that the caller has CAP_IPC_LOCK: RLIMIT_MEMLOCK does not count.
+	IPCLock bool
 
 	// Mappable at Offset is what is mapped; nil is anonymous memory. Identity may be nil;
 	// MMap takes a reference of its own.
@@ -104,7 +106,7 @@ func (m *MemoryManager) MMap(o MMapOpts) (uintptr, error) {
 	if o.Locked {
 		v.lock = lockEager
 	}
-	if err := m.checkLimits(ar, &v); err != nil {
+	if err := m.checkLimits(ar, &v, o.IPCLock); err != nil {
 		return 0, err
 	}
 	if err := m.place(ar, v, o.Precommit || v.lock == lockEager, &c); err != nil {
@@ -113,8 +115,9 @@ func (m *MemoryManager) MMap(o MMapOpts) (uintptr, error) {
 	return ar.Start, nil
 }
 
-// checkLimits says whether v may replace what is in ar. mappingMu is held for writing.
-func (m *MemoryManager) checkLimits(ar usermem.AddrRange, v *vma) error {
+// checkLimits says whether v may replace what is in ar; ipcLock ignores RLIMIT_MEMLOCK.
+// mappingMu is held for writing.
+func (m *MemoryManager) checkLimits(ar usermem.AddrRange, v *vma, ipcLock bool) error {
 	n := uint64(ar.Length())
 	replaced := uint64(m.vmas.CoveredLength(segment.Range[uintptr](ar)))
 	if m.sizes.as-replaced+n > m.addressLimit() {
@@ -123,7 +126,7 @@ func (m *MemoryManager) checkLimits(ar usermem.AddrRange, v *vma) error {
 	if v.isData() && m.sizes.data+n > m.dataLimit() {
 		return unix.ENOMEM
 	}
-	if v.lock != lockNone && m.sizes.locked+n > m.memlockLimit() {
+	if v.lock != lockNone && !ipcLock && m.sizes.locked+n > m.memlockLimit() {
 		return unix.EAGAIN
 	}
 	return nil
