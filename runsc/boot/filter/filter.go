@@ -44,6 +44,7 @@ type Options struct {
 // Rules are all calls that the filter allows.
 func Rules(o Options) seccomp.Rules {
 	r := goRuntimeRules()
+	r.Merge(cgoRules())
 	r.Merge(sentryRules())
 	if o.ControlFD >= 0 {
 		r.Merge(controlRules(o.ControlFD))

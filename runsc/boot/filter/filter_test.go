@@ -2,8 +2,8 @@ package filter
 
 import (
 	"bytes"
+	_ "net"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -105,24 +105,26 @@ var workloads = map[string]func(){
 		if _, _, err := unix.Accept4(controlFD, unix.SOCK_CLOEXEC); err != unix.EAGAIN {
 			panic(err)
 		}
-		f := os.NewFile(peerFD, "peer")
-		c := must1(net.FileConn(f)) // into Go's poller
-		c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
-		c.Read(b)
-		c.Close()
+		must(unix.SetNonblock(peerFD, true))
+		f := os.NewFile(peerFD, "peer") // in Go's poller
+		f.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+		f.Read(b)
+		f.Close()
 	},
 	"hostnet": func() {
 		o := usual
 		o.HostNetwork = true
 		must(Install(o))
-		l := must1(net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}))
-		go func() {
-			c := must1(l.Accept())
-			must1(c.Write([]byte("x")))
-			c.Close()
-		}()
-		c := must1(net.DialTCP("tcp4", nil, l.Addr().(*net.TCPAddr)))
-		must1(c.Read(make([]byte, 1)))
+		l := must1(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+		must(unix.Bind(l, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+		must(unix.Listen(l, 5))
+		c := must1(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
+		must(unix.Connect(c, must1(unix.Getsockname(l))))
+		a, _, err := unix.Accept4(l, unix.SOCK_NONBLOCK)
+		must(err)
+		must1(unix.Write(a, []byte("x")))
+		must1(unix.Read(c, make([]byte, 1)))
+		must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
 	},
 	"profile": func() {
 		o := usual

@@ -42,6 +42,9 @@ const (
 	futexWakePrivate = 129
 )
 
+// cgoRules are what the C library needs beyond that, in a binary that is linked with it.
+var cgoRules = func() rules { return nil }
+
 // goRuntimeRules are what Go's run-time needs to live, and to die with words.
 func goRuntimeRules() rules {
 	self := equal(os.Getpid())
