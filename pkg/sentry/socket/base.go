@@ -155,12 +155,11 @@ func (b *Base) RecvDeadline(ctx context.Context) int64 { return deadline(ctx, b.
 // SendDeadline is when a send that begins now gives up.
 func (b *Base) SendDeadline(ctx context.Context) int64 { return deadline(ctx, b.sndtimeo.Load()) }
 
-// RecvTimeout and SendTimeout are SO_RCVTIMEO and SO_SNDTIMEO in nanoseconds, 0 if they are
-// not set; read(2) and write(2) honour them.
-func (b *Base) RecvTimeout() int64 { return b.rcvtimeo.Load() }
+// ReadTimeout implements vfs.IOTimeouts by SO_RCVTIMEO.
+func (b *Base) ReadTimeout() int64 { return b.rcvtimeo.Load() }
 
-// SendTimeout is SO_SNDTIMEO in nanoseconds, 0 if it is not set.
-func (b *Base) SendTimeout() int64 { return b.sndtimeo.Load() }
+// WriteTimeout implements vfs.IOTimeouts by SO_SNDTIMEO.
+func (b *Base) WriteTimeout() int64 { return b.sndtimeo.Load() }
 
 // NoDeadline is the deadline of those who wait for ever.
 const NoDeadline = int64(math.MaxInt64)

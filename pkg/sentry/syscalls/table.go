@@ -17,6 +17,15 @@ var areas = [][]kernel.Syscall{
 	prctlSyscalls,
 	schedSyscalls,
 	namespaceSyscalls,
+	memorySyscalls,
+	memoryRemoteSyscalls,
+	futexSyscalls,
+	shmSyscalls,
+	eventFileSyscalls,
+	epollSyscalls,
+	pollSyscalls,
+	socketSyscalls,
+	messageSyscalls,
 }
 
 // NewTable joins the areas. Two rows with one number are a mistake in this package.
@@ -31,4 +40,24 @@ func NewTable() *kernel.SyscallTable {
 		}
 	}
 	return &t
+}
+
+// names finds the name of a system call by number, for reports: those in the table and
+// those that only have a name (numbers.go).
+var names = func() map[uintptr]string {
+	m := map[uintptr]string{}
+	for _, rows := range areas {
+		for _, r := range rows {
+			m[r.Number] = r.Name
+		}
+	}
+	return m
+}()
+
+// Name is the name of system call number nr, "syscall_NR" if it has none here.
+func Name(nr uintptr) string {
+	if n, ok := names[nr]; ok {
+		return n
+	}
+	return fmt.Sprintf("syscall_%d", nr)
 }

@@ -36,8 +36,8 @@ type Source interface {
 	SignalQueue() *waiter.Queue
 }
 
-// sourceListener is implemented by the Waker of a task.
-type sourceListener interface{ SignalSource() Source }
+// sourceListener is implemented by the Waker of a task; the result is a Source.
+type sourceListener interface{ SignalSource() any }
 
 // infoSize is the size of struct signalfd_siginfo.
 const infoSize = 128
@@ -87,7 +87,7 @@ func (f *SignalFD) source(v any) Source {
 	case Source:
 		src = s
 	case sourceListener:
-		src = s.SignalSource()
+		src, _ = s.SignalSource().(Source)
 	}
 	b := f.last.Load()
 	if src == nil {

@@ -42,7 +42,7 @@ func (t *task) TakeSignal(set arch.SignalSet) (arch.SignalInfo, bool) {
 	return arch.SignalInfo{}, false
 }
 func (t *task) NotifyEvent(waiter.EventMask) { t.woken++ }
-func (t *task) SignalSource() Source         { return t }
+func (t *task) SignalSource() any            { return t }
 func (t *task) send(i arch.SignalInfo) {
 	t.pending = append(t.pending, i)
 	t.queue.Notify(waiter.EventIn)

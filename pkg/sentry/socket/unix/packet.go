@@ -29,14 +29,14 @@ func (s *Socket) sendPacket(ctx context.Context, m *socket.Message) (int, error)
 		return 0, unix.EPIPE
 	}
 	var msg *message
-	deadline, waiting := int64(0), false
-	e := waiter.Entry{}
+	deadline := int64(0)
+	var e *waiter.Entry // once it waits
 	defer func() {
 		if msg != nil {
 			msg.free()
 		}
-		if waiting {
-			s.EventUnregister(&e)
+		if e != nil {
+			s.EventUnregister(e)
 		}
 	}()
 	for {
@@ -80,11 +80,10 @@ func (s *Socket) sendPacket(ctx context.Context, m *socket.Message) (int, error)
 		if err != unix.EAGAIN || m.Flags&unix.MSG_DONTWAIT != 0 {
 			return 0, err
 		}
-		if !waiting {
-			waiting = true
+		if e == nil {
 			deadline = s.SendDeadline(ctx)
-			e = waiter.Entry{Mask: waiter.WritableEvents, Listener: ctx.Waker()}
-			s.EventRegister(&e)
+			e = &waiter.Entry{Mask: waiter.WritableEvents, Listener: ctx.Waker()}
+			s.EventRegister(e)
 			continue
 		}
 		if err := socket.Block(ctx, deadline); err != nil {
