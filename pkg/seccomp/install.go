@@ -37,9 +37,13 @@ func Install(prog []bpf.Instruction) error {
 
 // InstallRules builds and installs the usual filter of a Go process: dangerous calls and
 // SIGSYS's handler kill at once unless allow names them, the calls of allow are allowed,
-// any other one ends the process with its name (see the package comment).
-func InstallRules(allow Rules) error {
-	prog, err := Build([]RuleSet{{trapRules(), KillProcess}, {allow, Allow}, {DangerousRules(), KillProcess}}, Trap)
+// those of more get its actions, any other one ends the process with its name (see the
+// package comment).
+func InstallRules(allow Rules, more ...RuleSet) error {
+	sets := []RuleSet{{trapRules(), KillProcess}, {allow, Allow}}
+	sets = append(sets, more...)
+	sets = append(sets, RuleSet{DangerousRules(), KillProcess}, RuleSet{probeRules(), Errno(unix.ENOSYS)})
+	prog, err := Build(sets, Trap)
 	if err != nil {
 		return err
 	}

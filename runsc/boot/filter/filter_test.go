@@ -2,7 +2,6 @@ package filter
 
 import (
 	"bytes"
-	_ "net"
 	"fmt"
 	"os"
 	"os/exec"
@@ -134,9 +133,10 @@ var workloads = map[string]func(){
 		must(pprof.StartCPUProfile(&b))
 		for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); {
 		}
-		pprof.Lookup("goroutine").WriteTo(&b, 2)
+		pprof.StopCPUProfile()
+		must(pprof.Lookup("goroutine").WriteTo(&b, 2))
 	},
-	"ptrace": func() {
+	"ptrace platform": func() {
 		p := must1(platform.New("ptrace", platform.Options{DeviceFD: -1}))
 		o := usual
 		o.Platform = p.SeccompRules()
@@ -186,7 +186,8 @@ var hostnet = Options{ControlFD: -1, HostNetwork: true}
 var attacks = map[string]attack{
 	"execve":              {unix.SYS_EXECVE, [6]uintptr{}, usual, ""},
 	"fork":                {unix.SYS_FORK, [6]uintptr{}, usual, ""},
-	"open":                {unix.SYS_OPENAT, [6]uintptr{}, usual, ""},
+	"open":                {unix.SYS_OPEN, [6]uintptr{}, usual, ""},
+	"openat2":             {unix.SYS_OPENAT2, [6]uintptr{}, usual, ""},
 	"socket":              {unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_STREAM}, usual, ""},
 	"unix socket hostnet": {unix.SYS_SOCKET, [6]uintptr{unix.AF_UNIX, unix.SOCK_STREAM}, hostnet, ""},
 	"raw socket hostnet":  {unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_RAW}, hostnet, ""},

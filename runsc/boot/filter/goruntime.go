@@ -31,7 +31,8 @@ func without(bits uint64) seccomp.Matcher { return seccomp.MaskedEqual(bits, 0) 
 // only matches an int that has no bits but bits set; its upper half may be anything.
 func only(bits uint32) seccomp.Matcher { return seccomp.MaskedEqual(uint64(^bits), 0) }
 
-// goThread are the flags of clone(2) with which Go makes threads.
+// goThread are the flags of clone(2) with which Go makes threads; newer versions add
+// CLONE_SETTLS.
 const goThread = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD
 
 // Not in package unix.
@@ -43,7 +44,11 @@ const (
 )
 
 // cgoRules are what the C library needs beyond that, in a binary that is linked with it.
-var cgoRules = func() rules { return nil }
+// cgoRefused are calls that fail with EACCES for its sake.
+var (
+	cgoRules   = func() rules { return nil }
+	cgoRefused rules
+)
 
 // goRuntimeRules are what Go's run-time needs to live, and to die with words.
 func goRuntimeRules() rules {
@@ -58,7 +63,7 @@ func goRuntimeRules() rules {
 		unix.SYS_PRCTL:    {{equal(prSetVMA), equal(prSetVMAAnonName)}}, // names of heap mappings
 
 		// Threads and the scheduler.
-		unix.SYS_CLONE: {{equal(goThread)}},
+		unix.SYS_CLONE: {{equal(goThread)}, {equal(goThread | unix.CLONE_SETTLS)}},
 		unix.SYS_FUTEX: {
 			{nil, equal(futexWaitPrivate)},
 			{nil, equal(futexWakePrivate)},
