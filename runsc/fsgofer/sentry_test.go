@@ -418,6 +418,81 @@ func TestExclusiveModeAsksOnce(t *testing.T) {
 	}
 }
 
+// A directory in which many names are looked up is listed, and answers by itself then.
+func TestExclusiveModeListsDirectories(t *testing.T) {
+	s := mount(t, t.TempDir(), false)
+	var names []string
+	for i := range 40 {
+		name := fmt.Sprintf("d/f%d", i)
+		names = append(names, name)
+	}
+	must(t, os.Mkdir(s.host("d"), 0o755))
+	for _, name := range names {
+		must(t, os.WriteFile(s.host(name), []byte(name), 0o640))
+	}
+	must(t, os.Mkdir(s.host("d/sub"), 0o700))
+	must(t, os.WriteFile(s.host("d/sub/below"), []byte("below"), 0o640))
+	must(t, os.Symlink("f1", s.host("d/link")))
+	must(t, os.Link(s.host("d/f7"), s.host("d/hard")))
+	must(t, unix.Mkfifo(s.host("d/fifo"), 0o600))
+	names = append(names, "d/sub", "d/link", "d/hard", "d/fifo")
+	for _, name := range names[:6] {
+		s.stat(name)
+	}
+	// Changes after the listing, of files that have no fid yet.
+	must(t, s.v.RenameAt(task, s.op("d/f10"), s.op("d/renamed"), 0))
+	must(t, s.v.RenameAt(task, s.op("d/f11"), s.op("d/f12"), 0))
+	must(t, s.v.RenameAt(task, s.op("d/f13"), s.op("d/sub/moved"), 0))
+	must(t, s.v.RenameAt(task, s.op("d/f14"), s.op("d/f15"), unix.RENAME_EXCHANGE))
+	must(t, s.v.UnlinkAt(task, s.op("d/hard")))
+	must(t, s.v.LinkAt(task, s.op("d/f16"), s.op("d/linked")))
+	must(t, s.v.SymlinkAt(task, s.op("d/newlink"), "x"))
+	must(t, s.v.MkdirAt(task, s.op("d/newdir"), 0o711))
+	f := s.open("d/f17", unix.O_WRONLY|unix.O_TRUNC)
+	s.write(f, "longer than before")
+	f.DecRef(task)
+	p, err := s.v.LookupAt(task, s.op("d/f18"))
+	must(t, err)
+	must(t, s.v.UnlinkAt(task, s.op("d/f18")))
+	if a, err := p.Stat(task); err != nil || a.Nlink != 0 {
+		t.Errorf("unlinked file %+v, %v", a, err)
+	}
+	p.DecRef(task)
+	names = append(names, "d/renamed", "d/sub/moved", "d/linked", "d/newlink", "d/newdir", "d/none", "d/sub/below", "d/sub/none")
+	check := func(when string) {
+		for _, name := range names {
+			a, err := s.v.StatAt(task, s.op(name))
+			var st unix.Stat_t
+			if herr := unix.Lstat(s.host(name), &st); err != herr && !(err == nil && herr == nil) {
+				t.Errorf("%s: stat(%s) = %v, host %v", when, name, err, herr)
+			} else if err == nil && (a.Ino != st.Ino || a.Mode != st.Mode || a.Size != uint64(st.Size) || uint64(a.Nlink) != st.Nlink || a.Mtime != st.Mtim.Nano()) {
+				t.Errorf("%s: stat(%s) = %+v, host %+v", when, name, a, st)
+			}
+		}
+	}
+	check("with the gofer")
+	if target, err := s.v.ReadlinkAt(task, s.op("d/link")); target != "f1" || err != nil {
+		t.Errorf("readlink = %q, %v", target, err)
+	}
+	if got := s.pread(s.keep("d/f20"), 0); got != "d/f20" {
+		t.Errorf("f20 holds %q", got)
+	}
+	s.kill()
+	check("without the gofer")
+	for i := range 5 {
+		if _, err := s.v.StatAt(task, s.op(fmt.Sprintf("d/never%d", i))); err != unix.ENOENT {
+			t.Errorf("stat of a name that was never asked for: %v", err)
+		}
+	}
+}
+
+// keep opens a file for reading until the end of the test.
+func (s *sandbox) keep(path string) *vfs.FileDescription {
+	f := s.open(path, unix.O_RDONLY)
+	s.t.Cleanup(func() { f.DecRef(task) })
+	return f
+}
+
 // A dead gofer fails what needs it, at once; what is open goes on.
 func TestDeadGofer(t *testing.T) {
 	both(t, func(t *testing.T, s *sandbox) {
@@ -598,6 +673,25 @@ func BenchmarkSentryStat(b *testing.B) {
 					}
 				}
 			})
+		})
+	}
+}
+
+func BenchmarkSentryColdStat(b *testing.B) {
+	dir := b.TempDir()
+	for i := range 500 {
+		must(b, os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o644))
+	}
+	for _, shared := range []bool{false, true} {
+		b.Run(fmt.Sprintf("500 files,shared=%v", shared), func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				s := mount(b, dir, shared)
+				b.StartTimer()
+				for i := range 500 {
+					s.stat(fmt.Sprint(i))
+				}
+			}
 		})
 	}
 }

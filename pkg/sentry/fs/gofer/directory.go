@@ -1,6 +1,8 @@
 package gofer
 
 import (
+	"sync"
+
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/p9"
@@ -10,7 +12,14 @@ import (
 )
 
 // directory implements vfs.Directory.
-type directory struct{ inode }
+type directory struct {
+	inode
+
+	listMu sync.Mutex // guards the fields below
+	list   *listing   // exclusive mode: what is in the directory; nil if that is not known
+	misses int        // lookups that had to ask since list was made
+	large  bool       // too many entries for a listing
+}
 
 // Caching implements vfs.Directory.
 func (d *directory) Caching() vfs.Caching {
@@ -22,8 +31,15 @@ func (d *directory) Caching() vfs.Caching {
 
 // Lookup implements vfs.Directory.
 func (d *directory) Lookup(_ context.Context, name string) (vfs.Inode, error) {
+	if i, err := d.lookupListed(name); i != nil || err != nil {
+		return i, err
+	}
+	file, err := d.fid()
+	if err != nil {
+		return nil, err
+	}
 	var r [1]p9.WalkResult
-	if _, err := d.file.Walk([]string{name}, r[:]); err != nil {
+	if _, err := file.Walk([]string{name}, r[:]); err != nil {
 		return nil, d.fs.failed(err)
 	}
 	return d.fs.adopt(r[0]), nil
@@ -34,8 +50,22 @@ func (d *directory) LookupPath(ctx context.Context, names []string) ([]vfs.Inode
 	if len(names) > p9.MaxWalk {
 		names = names[:p9.MaxWalk]
 	}
+	if i, err := d.lookupListed(names[0]); err == unix.ENOENT {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	} else if i != nil {
+		if _, isDir := i.(*directory); !isDir {
+			return []vfs.Inode{i}, nil
+		}
+		vfs.PutInode(ctx, i) // the walk of all names brings it back
+	}
+	file, err := d.fid()
+	if err != nil {
+		return nil, err
+	}
 	var r [p9.MaxWalk]p9.WalkResult
-	n, err := d.file.Walk(names, r[:len(names)])
+	n, err := file.Walk(names, r[:len(names)])
 	inodes := make([]vfs.Inode, n)
 	for i := range inodes {
 		inodes[i] = d.fs.adopt(r[i])
@@ -55,8 +85,12 @@ func (d *directory) Revalidate(ctx context.Context, name string, child vfs.Inode
 		n, err := d.RevalidatePath(ctx, []string{name}, []vfs.Inode{child})
 		return n == 1, err
 	}
+	file, err := d.fid()
+	if err != nil {
+		return false, err
+	}
 	var r [1]p9.WalkResult
-	switch _, err := d.file.Probe([]string{name}, r[:]); err {
+	switch _, err := file.Probe([]string{name}, r[:]); err {
 	case nil:
 		return false, nil
 	case unix.ENOENT:
@@ -69,8 +103,12 @@ func (d *directory) Revalidate(ctx context.Context, name string, child vfs.Inode
 // RevalidatePath implements vfs.BatchRevalidator.
 func (d *directory) RevalidatePath(_ context.Context, names []string, children []vfs.Inode) (int, error) {
 	names = names[:min(len(names), len(children), p9.MaxWalk)]
+	file, err := d.fid()
+	if err != nil {
+		return 0, err
+	}
 	var r [p9.MaxWalk]p9.WalkResult
-	n, err := d.file.Probe(names, r[:len(names)])
+	n, err := file.Probe(names, r[:len(names)])
 	for i := range r[:n] {
 		c := children[i].(node).common()
 		if c.key != r[i].Attr.QID.Path || !c.sameType(&r[i].Attr) {
@@ -88,9 +126,12 @@ func (d *directory) RevalidatePath(_ context.Context, names []string, children [
 	return 0, d.fs.failed(err)
 }
 
-// made makes an inode of what was just created in d.
-func (d *directory) made(r p9.WalkResult, err error) (vfs.Inode, error) {
+// made makes an inode of what was just created in d as name ("" if it has none).
+func (d *directory) made(name string, r p9.WalkResult, err error) (vfs.Inode, error) {
 	d.outdated()
+	if name != "" {
+		d.nameChanged(name, true, err)
+	}
 	if err != nil {
 		return nil, d.fs.failed(err)
 	}
@@ -113,8 +154,12 @@ func (d *directory) Tmpfile(_ context.Context, o vfs.NewOwner) (vfs.Inode, error
 }
 
 func (d *directory) create(name string, flags uint32, o vfs.NewOwner) (vfs.Inode, error) {
-	r, host, err := d.file.Create(name, flags, o.Mode&0o7777, uint32(o.UID), uint32(o.GID))
-	i, err := d.made(r, err)
+	file, err := d.fid()
+	if err != nil {
+		return nil, err
+	}
+	r, host, err := file.Create(name, flags, o.Mode&0o7777, uint32(o.UID), uint32(o.GID))
+	i, err := d.made(name, r, err)
 	if err != nil || host == nil {
 		return i, err
 	}
@@ -128,17 +173,32 @@ func (d *directory) create(name string, flags uint32, o vfs.NewOwner) (vfs.Inode
 
 // Mkdir implements vfs.Directory.
 func (d *directory) Mkdir(_ context.Context, name string, o vfs.NewOwner) (vfs.Inode, error) {
-	return d.made(d.file.Mkdir(name, o.Mode&0o7777, uint32(o.UID), uint32(o.GID)))
+	file, err := d.fid()
+	if err != nil {
+		return nil, err
+	}
+	r, err := file.Mkdir(name, o.Mode&0o7777, uint32(o.UID), uint32(o.GID))
+	return d.made(name, r, err)
 }
 
 // Mknod implements vfs.Directory.
 func (d *directory) Mknod(_ context.Context, name string, o vfs.NewOwner, rdev uint64) (vfs.Inode, error) {
-	return d.made(d.file.Mknod(name, o.Mode, unix.Major(rdev), unix.Minor(rdev), uint32(o.UID), uint32(o.GID)))
+	file, err := d.fid()
+	if err != nil {
+		return nil, err
+	}
+	r, err := file.Mknod(name, o.Mode, unix.Major(rdev), unix.Minor(rdev), uint32(o.UID), uint32(o.GID))
+	return d.made(name, r, err)
 }
 
 // Symlink implements vfs.Directory.
 func (d *directory) Symlink(_ context.Context, name, target string, o vfs.NewOwner) (vfs.Inode, error) {
-	return d.made(d.file.Symlink(name, target, uint32(o.UID), uint32(o.GID)))
+	file, err := d.fid()
+	if err != nil {
+		return nil, err
+	}
+	r, err := file.Symlink(name, target, uint32(o.UID), uint32(o.GID))
+	return d.made(name, r, err)
 }
 
 // Link implements vfs.Directory.
@@ -148,10 +208,19 @@ func (d *directory) Link(_ context.Context, name string, target vfs.Inode) error
 		return unix.EXDEV
 	}
 	i := t.common()
+	file, err := d.fid()
+	if err != nil {
+		return err
+	}
+	from, err := i.fid()
+	if err != nil {
+		return err
+	}
 	i.outdated()
 	before := i.began()
-	a, err := d.file.Link(i.file, name)
+	a, err := file.Link(from, name)
 	d.outdated()
+	d.nameChanged(name, true, err)
 	if err != nil {
 		return d.fs.failed(err)
 	}
@@ -170,10 +239,15 @@ func (d *directory) Rmdir(_ context.Context, name string, child vfs.Inode) error
 }
 
 func (d *directory) remove(name string, child vfs.Inode, flags uint32) error {
-	err := d.file.Unlink(name, flags)
+	file, err := d.fid()
+	if err != nil {
+		return err
+	}
+	err = file.Unlink(name, flags)
 	d.outdated()
-	if c, ok := child.(node); ok {
-		c.common().outdated()
+	d.nameChanged(name, false, err)
+	if c, ok := child.(node); ok && err == nil {
+		c.common().unlinked()
 	}
 	return d.fs.failed(err)
 }
@@ -184,13 +258,35 @@ func (d *directory) Rename(_ context.Context, name string, child vfs.Inode, newD
 	if !ok || to.fs != d.fs {
 		return unix.EXDEV
 	}
-	err := d.file.Rename(name, to.file, newName, flags)
-	d.outdated()
-	to.outdated()
+	file, err := d.fid()
+	if err != nil {
+		return err
+	}
+	toFile, err := to.fid()
+	if err != nil {
+		return err
+	}
 	for _, i := range []vfs.Inode{child, replaced} {
 		if c, ok := i.(node); ok {
-			c.common().outdated()
+			// While the file can still be found where it was listed.
+			if _, err := c.common().fid(); err != nil {
+				return err
+			}
 		}
+	}
+	err = file.Rename(name, toFile, newName, flags)
+	d.outdated()
+	to.outdated()
+	exchange := flags&unix.RENAME_EXCHANGE != 0
+	d.nameChanged(name, exchange, err)
+	to.nameChanged(newName, true, err)
+	if c, ok := child.(node); ok {
+		c.common().outdated()
+	}
+	if c, ok := replaced.(node); ok && exchange {
+		c.common().outdated()
+	} else if ok && err == nil {
+		c.common().unlinked()
 	}
 	return d.fs.failed(err)
 }
@@ -215,7 +311,11 @@ type dirFile struct {
 // opened returns the open fid.
 func (f *dirFile) opened() (*p9.ClientFile, error) {
 	if f.handle == nil {
-		h, host, err := f.d.file.Open(unix.O_RDONLY | unix.O_DIRECTORY)
+		file, err := f.d.fid()
+		if err != nil {
+			return nil, err
+		}
+		h, host, err := file.Open(unix.O_RDONLY | unix.O_DIRECTORY)
 		if err != nil {
 			return nil, f.d.fs.failed(err)
 		}
@@ -256,7 +356,11 @@ func (f *dirFile) IterDirents(_ context.Context, offset int64, sink vfs.DirentSi
 // Sync implements vfs.File.
 func (f *dirFile) Sync(_ context.Context, dataOnly bool) error {
 	// A fid of its own: IterDirents may be opening f's.
-	h, host, err := f.d.file.Open(unix.O_RDONLY | unix.O_DIRECTORY)
+	file, err := f.d.fid()
+	if err != nil {
+		return err
+	}
+	h, host, err := file.Open(unix.O_RDONLY | unix.O_DIRECTORY)
 	if err != nil {
 		return f.d.fs.failed(err)
 	}

@@ -18,7 +18,9 @@
 // not exist, without asking, and attributes are kept here until one of our own operations
 // changes them behind our back (a new entry changes the directory's times, say). Shared mode:
 // vfs revalidates every walk, a whole path in one round trip, and attributes are used only
-// right after that. While a file has a host descriptor, its size, times and link count come
+// right after that. In exclusive mode a directory in which names are looked up again and again
+// is listed as a whole (listing), and an inode found that way gets its fid when it first needs
+// one (inode.fid). While a file has a host descriptor, its size, times and link count come
 // from fstat in either mode.
 //
 // When the gofer is gone, every operation that needs it fails with EIO; Filesystem.Err says
@@ -26,6 +28,7 @@
 //
 // Lock order: vfs's (InodeBase.dirMu above all) → regular.appendMu → regular.mapMu (held while
 // address spaces are told to forget mappings) → mm's active lock. And regular.mapMu →
-// regular.hostMu (held during Tuopen) → inode.mu. Filesystem.mu is taken alone. Translate
-// takes no lock.
+// regular.hostMu (held during Tuopen) → inode.mu. directory.listMu (held during a listing) →
+// Filesystem.mu → inode.mu; Filesystem.dropListings, the other way round, only tries. A
+// child's inode.walkMu → its directory's. Translate takes no lock.
 package gofer

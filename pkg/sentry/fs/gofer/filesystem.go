@@ -34,7 +34,12 @@ type Filesystem struct {
 	root    vfs.Inode
 
 	hostFDs  atomic.Int64 // hostFiles there are
+	listed   atomic.Int64 // entries of all listings
 	reported atomic.Bool  // that the gofer is gone
+
+	// epoch goes up when an inode is released whose attributes may not be those of a
+	// listing any more: then no listing's attributes are used.
+	epoch atomic.Uint64
 
 	mu     sync.Mutex      // guards the field below
 	inodes map[uint64]node // by QID path
@@ -98,7 +103,7 @@ func (fs *Filesystem) Options() string {
 
 // StatFS implements vfs.Filesystem.
 func (fs *Filesystem) StatFS(context.Context) (vfs.StatFS, error) {
-	s, err := fs.root.(node).common().file.StatFS()
+	s, err := fs.root.(node).common().file.Load().StatFS()
 	if err != nil {
 		return vfs.StatFS{}, fs.failed(err)
 	}
@@ -158,13 +163,34 @@ func (fs *Filesystem) adopt(r p9.WalkResult) vfs.Inode {
 	n := fs.inodes[key]
 	if n != nil && n.common().sameType(&r.Attr) && n.common().TryIncRef() {
 		fs.mu.Unlock()
-		r.File.Close()
+		n.common().giveFID(r.File)
 		n.common().learn(&r.Attr)
 		return n
 	}
 	n = fs.newInode(r)
 	fs.inodes[key] = n
 	fs.mu.Unlock()
+	return n
+}
+
+// adoptListed returns the inode for an entry of d's listing, made in epoch, without a fid for
+// the time being; nil if the attributes are too old.
+func (fs *Filesystem) adoptListed(d *directory, name string, a *p9.Attr, epoch uint64) vfs.Inode {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	n := fs.inodes[a.QID.Path]
+	if n != nil && n.common().sameType(a) && n.common().TryIncRef() {
+		return n
+	}
+	// An inode that was changed raises the epoch before it leaves the table.
+	if fs.epoch.Load() != epoch {
+		return nil
+	}
+	n = fs.newInode(p9.WalkResult{Attr: *a})
+	d.IncRef()
+	i := n.common()
+	i.dir, i.name = d, name
+	fs.inodes[a.QID.Path] = n
 	return n
 }
 

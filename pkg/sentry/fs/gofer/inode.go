@@ -21,8 +21,12 @@ const freshFor = 500 * time.Microsecond
 type inode struct {
 	vfs.InodeBase
 	fs   *Filesystem
-	key  uint64         // QID path, and st_ino
-	file *p9.ClientFile `state:"nosave"`
+	key  uint64                        // QID path, and st_ino
+	file atomic.Pointer[p9.ClientFile] `state:"nosave"` // see fid
+
+	// touched says that attributes may have changed since the inode was made, gone that
+	// no name is left.
+	touched, gone atomic.Bool
 
 	// mode, uid and gid are copies of attr's that permission checks read without a lock.
 	// The type in mode never changes.
@@ -31,10 +35,16 @@ type inode struct {
 	// bare says that the file has no extended attributes (exclusive mode only).
 	bare atomic.Bool
 
+	// dir, of which a reference is held, and name are where fid finds the file if file is
+	// nil. dir is nil if there never was a need, or not any more.
+	walkMu sync.Mutex // guards the fields below, and is held while fid walks
+	dir    *directory
+	name   string
+
 	mu    sync.Mutex // guards the fields below
 	attr  p9.Attr
-	known bool      // exclusive mode: attr is what the host has
-	until time.Time // shared mode: attr is fresh until then
+	known bool  // exclusive mode: attr is what the host has
+	until int64 // shared mode: attr is fresh until then, in nanoseconds since 1970
 	// changes counts what made attr obsolete. An answer to a question that was asked
 	// before the last change is not believed.
 	changes uint64
@@ -54,7 +64,8 @@ func (fs *Filesystem) newInode(r p9.WalkResult) node {
 		n = &special{}
 	}
 	i := n.common()
-	i.fs, i.key, i.file = fs, r.Attr.QID.Path, r.File
+	i.fs, i.key = fs, r.Attr.QID.Path
+	i.file.Store(r.File)
 	i.mu.Lock()
 	i.storeLocked(&r.Attr)
 	i.mu.Unlock()
@@ -73,7 +84,7 @@ func (i *inode) storeLocked(a *p9.Attr) {
 	i.attr = *a
 	i.known = true
 	if i.fs.shared {
-		i.until = time.Now().Add(freshFor)
+		i.until = time.Now().UnixNano() + int64(freshFor)
 	}
 	if old := i.mode.Load(); old != a.Mode {
 		i.mode.Store(a.Mode)
@@ -114,11 +125,76 @@ func (i *inode) ended(before uint64, a *p9.Attr) {
 // outdated says that an operation changed attributes on the host in a way that is not known
 // here.
 func (i *inode) outdated() {
+	i.touched.Store(true)
 	i.mu.Lock()
 	i.changes++
 	i.known = false
-	i.until = time.Time{}
+	i.until = 0
 	i.mu.Unlock()
+}
+
+// fid returns the fid of the inode, walking to it if all that is known of the file comes from
+// the listing of its directory.
+func (i *inode) fid() (*p9.ClientFile, error) {
+	if f := i.file.Load(); f != nil {
+		return f, nil
+	}
+	i.walkMu.Lock()
+	defer i.walkMu.Unlock()
+	if f := i.file.Load(); f != nil {
+		return f, nil
+	}
+	if i.dir == nil || i.name == "" {
+		return nil, unix.ESTALE
+	}
+	dir, err := i.dir.fid()
+	if err != nil {
+		return nil, err
+	}
+	var r [1]p9.WalkResult
+	if _, err := dir.Walk([]string{i.name}, r[:]); err != nil {
+		return nil, i.fs.failed(err)
+	}
+	if r[0].Attr.QID.Path != i.key || !i.sameType(&r[0].Attr) {
+		r[0].File.Close()
+		return nil, unix.ESTALE
+	}
+	return i.giveFID(r[0].File), nil
+}
+
+// giveFID hands in a fid of the inode, and returns the one that is used.
+func (i *inode) giveFID(f *p9.ClientFile) *p9.ClientFile {
+	if i.file.CompareAndSwap(nil, f) {
+		return f
+	}
+	f.Close()
+	return i.file.Load()
+}
+
+// unlinked says that one of the file's names was removed. If it never got a fid, it gets none
+// any more: there is no name to walk to.
+func (i *inode) unlinked() {
+	i.walkMu.Lock()
+	defer i.walkMu.Unlock()
+	i.mu.Lock()
+	last := i.attr.NLink <= 1 || i.mode.Load()&unix.S_IFMT == unix.S_IFDIR
+	i.mu.Unlock()
+	if last {
+		i.gone.Store(true)
+	}
+	if i.file.Load() != nil {
+		i.outdated()
+		return
+	}
+	i.mu.Lock()
+	if last {
+		i.attr.NLink = 0
+	} else {
+		i.attr.NLink--
+	}
+	i.mu.Unlock()
+	i.touched.Store(true)
+	i.name = ""
 }
 
 // FS implements vfs.Inode.
@@ -144,14 +220,18 @@ func (i *inode) Stat(context.Context) (vfs.Attr, error) {
 // getAttr returns attributes as good as the mode of the mount demands.
 func (i *inode) getAttr() (p9.Attr, error) {
 	i.mu.Lock()
-	if i.known && (!i.fs.shared || time.Now().Before(i.until)) {
+	if i.known && (!i.fs.shared || time.Now().UnixNano() < i.until) {
 		a := i.attr
 		i.mu.Unlock()
 		return a, nil
 	}
 	before := i.changes
 	i.mu.Unlock()
-	a, err := i.file.GetAttr()
+	file, err := i.fid()
+	if err != nil {
+		return p9.Attr{}, err
+	}
+	a, err := file.GetAttr()
 	if err != nil {
 		return p9.Attr{}, i.fs.failed(err)
 	}
@@ -234,9 +314,13 @@ func (i *inode) setAttr(a vfs.SetAttr) error {
 			set.UID = i.uid.Load()
 		}
 	}
+	file, err := i.fid()
+	if err != nil {
+		return err
+	}
 	i.outdated()
 	before := i.began()
-	got, err := i.file.SetGetAttr(set)
+	got, err := file.SetGetAttr(set)
 	if err != nil {
 		return i.fs.failed(err)
 	}
@@ -248,9 +332,16 @@ func (i *inode) setAttr(a vfs.SetAttr) error {
 func (i *inode) Open(context.Context, uint32) (vfs.File, error) { return nil, unix.ENXIO }
 
 // Release implements vfs.Inode.
-func (i *inode) Release(context.Context) {
+func (i *inode) Release(ctx context.Context) {
+	if i.touched.Load() && !i.gone.Load() {
+		// What listings say of the file is no longer true, and it will be asked again.
+		i.fs.epoch.Add(1)
+	}
 	i.fs.forget(i)
-	i.file.Close()
+	i.file.Load().Close()
+	if i.dir != nil {
+		vfs.PutInode(ctx, i.dir)
+	}
 }
 
 // special is a FIFO, a socket or a device node. vfs opens it; what lives there (a FIFO's
@@ -261,7 +352,11 @@ type special struct{ inode }
 // returns a non-blocking descriptor, which the caller owns. sockType is SOCK_STREAM…;
 // ECONNREFUSED if it does not.
 func (s *special) ConnectHost(sockType int) (int, error) {
-	host, err := s.file.Connect(uint32(sockType))
+	file, err := s.fid()
+	if err != nil {
+		return -1, err
+	}
+	host, err := file.Connect(uint32(sockType))
 	if err != nil {
 		return -1, s.fs.failed(err)
 	}
@@ -279,7 +374,11 @@ func (s *symlink) Readlink(context.Context) (string, error) {
 	if t := s.target.Load(); t != nil {
 		return *t, nil
 	}
-	t, err := s.file.Readlink()
+	file, err := s.fid()
+	if err != nil {
+		return "", err
+	}
+	t, err := file.Readlink()
 	if err != nil {
 		return "", s.fs.failed(err)
 	}

@@ -57,8 +57,12 @@ func (r *regular) acquire(read, write bool) error {
 // openHostLocked asks the gofer for a descriptor. It returns the one that was replaced, if
 // any, of which mappings may exist. The caller holds hostMu.
 func (r *regular) openHostLocked(read, write bool) (retired *hostFile, err error) {
+	file, err := r.fid()
+	if err != nil {
+		return nil, err
+	}
 	if !write {
-		host, err := r.file.OpenFD(unix.O_RDONLY)
+		host, err := file.OpenFD(unix.O_RDONLY)
 		if err != nil {
 			return nil, r.fs.failed(err)
 		}
@@ -66,14 +70,15 @@ func (r *regular) openHostLocked(read, write bool) (retired *hostFile, err error
 		return nil, nil
 	}
 	flags := uint32(unix.O_RDWR)
-	host, err := r.file.OpenFD(flags)
+	host, err := file.OpenFD(flags)
 	if (err == unix.EACCES || err == unix.EPERM) && !read {
 		flags = unix.O_WRONLY
-		host, err = r.file.OpenFD(flags)
+		host, err = file.OpenFD(flags)
 	}
 	if err != nil {
 		return nil, r.fs.failed(err)
 	}
+	r.touched.Store(true)
 	h := r.fs.newHostFile(host, flags)
 	if old := r.writer.Swap(h); old != nil {
 		r.retired = append(r.retired, old)
@@ -95,6 +100,7 @@ func (r *regular) give(host *fd.FD) {
 		host.Close()
 		return
 	}
+	r.touched.Store(true)
 	h := r.fs.newHostFile(host, unix.O_RDWR)
 	r.writer.Store(h)
 	r.reader.Store(h)

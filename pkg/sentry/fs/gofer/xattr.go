@@ -20,7 +20,11 @@ func (i *inode) hasNone() bool {
 	if i.bare.Load() {
 		return true
 	}
-	names, err := i.file.ListXattr()
+	file, err := i.fid()
+	if err != nil {
+		return false
+	}
+	names, err := file.ListXattr()
 	if err == nil && len(names) == 0 {
 		i.bare.Store(true)
 		return true
@@ -33,11 +37,15 @@ func (i *inode) GetXattr(_ context.Context, name string) (string, error) {
 	if i.hasNone() {
 		return "", unix.ENODATA
 	}
+	file, err := i.fid()
+	if err != nil {
+		return "", err
+	}
 	buf := make([]byte, smallXattr)
-	n, err := i.file.GetXattr(name, buf)
+	n, err := file.GetXattr(name, buf)
 	if err == unix.ERANGE {
 		buf = make([]byte, maxXattr)
-		n, err = i.file.GetXattr(name, buf)
+		n, err = file.GetXattr(name, buf)
 	}
 	if err != nil {
 		return "", i.fs.failed(err)
@@ -47,8 +55,12 @@ func (i *inode) GetXattr(_ context.Context, name string) (string, error) {
 
 // SetXattr implements vfs.Xattrs.
 func (i *inode) SetXattr(_ context.Context, name, value string, flags uint32) error {
+	file, err := i.fid()
+	if err != nil {
+		return err
+	}
 	defer i.outdated()
-	err := i.file.SetXattr(name, []byte(value), flags)
+	err = file.SetXattr(name, []byte(value), flags)
 	i.bare.Store(false)
 	return i.fs.failed(err)
 }
@@ -58,7 +70,11 @@ func (i *inode) ListXattr(context.Context) ([]string, error) {
 	if !i.fs.shared && i.bare.Load() {
 		return nil, nil
 	}
-	names, err := i.file.ListXattr()
+	file, err := i.fid()
+	if err != nil {
+		return nil, err
+	}
+	names, err := file.ListXattr()
 	return names, i.fs.failed(err)
 }
 
@@ -67,6 +83,10 @@ func (i *inode) RemoveXattr(_ context.Context, name string) error {
 	if i.hasNone() {
 		return unix.ENODATA
 	}
+	file, err := i.fid()
+	if err != nil {
+		return err
+	}
 	defer i.outdated()
-	return i.fs.failed(i.file.RemoveXattr(name))
+	return i.fs.failed(file.RemoveXattr(name))
 }
