@@ -1,6 +1,9 @@
 package cmd
 
 import (
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -96,5 +99,35 @@ func TestFlagsMayFollowArguments(t *testing.T) {
 		if got := strings.Join(flagsFirst(groups, strings.Fields(in)), " "); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestInstallKeepsTheRest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "d", "daemon.json")
+	os.Mkdir(filepath.Dir(path), 0o755)
+	os.WriteFile(path, []byte(`{"debug": true, "runtimes": {"other": {"path": "/x", "options": {"a": 1}}}}`), 0o600)
+	add := func(m map[string]json.RawMessage) error { m["runsc"] = json.RawMessage(`{"path":"/r"}`); return nil }
+	for range 2 { // twice makes no difference
+		if err := editDockerConfig(path, add); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got struct {
+		Debug    bool
+		Runtimes map[string]map[string]any
+	}
+	data, _ := os.ReadFile(path)
+	if err := json.Unmarshal(data, &got); err != nil || !got.Debug || got.Runtimes["runsc"]["path"] != "/r" || got.Runtimes["other"]["options"] == nil {
+		t.Errorf("%s, %v", data, err)
+	}
+	if st, _ := os.Stat(path); st.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", st.Mode())
+	}
+	os.WriteFile(path, []byte("{broken"), 0o600)
+	if err := editDockerConfig(path, add); err == nil {
+		t.Error("a broken file was overwritten")
+	}
+	if data, _ := os.ReadFile(path); string(data) != "{broken" {
+		t.Errorf("broken file became %q", data)
 	}
 }

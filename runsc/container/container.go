@@ -465,3 +465,33 @@ func (c *Container) AwaitEnd(timeout time.Duration) error {
 	}
 	return err
 }
+
+// Update changes the limits of the container's cgroup.
+func (c *Container) Update(res *specs.LinuxResources) error {
+	if err := c.acquire(); err != nil {
+		return err
+	}
+	defer c.release()
+	if err := c.requireAlive(); err != nil {
+		return err
+	}
+	return c.Cgroup.Update(res)
+}
+
+// Stats returns what the container uses. Processor time and memory are those of the whole
+// sandbox on the host; processes are counted as the container sees them.
+func (c *Container) Stats() (*cgroup.Stats, error) {
+	if err := c.requireAlive(); err != nil {
+		return nil, err
+	}
+	ev, err := c.Sandbox.Event(c.ID)
+	if errors.Is(err, sandbox.ErrNotRunning) {
+		return nil, errNotRunning
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := c.Cgroup.Stats()
+	s.Pids.Current = uint64(ev.NumProcesses)
+	return s, nil
+}

@@ -282,7 +282,7 @@ func openConsole(a *Args) (master, slave *os.File, err error) {
 func WritePIDFile(path string, pid int) error {
 	abs, err := filepath.Abs(path)
 	if err == nil {
-		err = writeFile(abs, []byte(strconv.Itoa(pid)), 0o644)
+		err = WriteFile(abs, []byte(strconv.Itoa(pid)), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("writing pid file: %w", err)

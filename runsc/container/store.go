@@ -136,9 +136,9 @@ func isLocked(path string) bool {
 	return err == nil && !ok
 }
 
-// writeFile replaces a file so that a reader, or a machine that has lost power, sees the old
+// WriteFile replaces a file so that a reader, or a machine that has lost power, sees the old
 // content or the new one and nothing between.
-func writeFile(path string, data []byte, perm os.FileMode) (err error) {
+func WriteFile(path string, data []byte, perm os.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+filepath.Base(path)+"-")
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (c *Container) save() error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(c.fullID().file(c.root, ".state"), data, 0o600); err != nil {
+	if err := WriteFile(c.fullID().file(c.root, ".state"), data, 0o600); err != nil {
 		return fmt.Errorf("writing state of container %s: %w", c.ID, err)
 	}
 	return nil

@@ -165,7 +165,7 @@ func TestLockSurvivesRemoval(t *testing.T) {
 func TestWriteFileIsAllOrNothing(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")
-	if err := writeFile(path, []byte("old"), 0o600); err != nil {
+	if err := WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	stop := make(chan struct{})
@@ -179,7 +179,7 @@ func TestWriteFileIsAllOrNothing(t *testing.T) {
 				return
 			default:
 			}
-			if err := writeFile(path, []byte(strings.Repeat(fmt.Sprint(i%10), 10000)), 0o600); err != nil {
+			if err := WriteFile(path, []byte(strings.Repeat(fmt.Sprint(i%10), 10000)), 0o600); err != nil {
 				t.Error(err)
 			}
 		}
@@ -192,7 +192,7 @@ func TestWriteFileIsAllOrNothing(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	if err := writeFile(filepath.Join(dir, "none", "f"), nil, 0o600); err == nil {
+	if err := WriteFile(filepath.Join(dir, "none", "f"), nil, 0o600); err == nil {
 		t.Error("no error in a directory that does not exist")
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
