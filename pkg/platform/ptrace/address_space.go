@@ -25,6 +25,7 @@ type addressSpace struct {
 	threadsMu sync.Mutex      // guards the fields below
 	threads   map[int]*thread // by the OS thread that traces them
 	asked     map[int]int     // how often an OS thread without a thread here used the leader
+	spare     *thread         // a thread that nobody traces yet, or nil
 }
 
 // MapFile implements platform.Ops.
@@ -200,13 +201,6 @@ func (as *addressSpace) executeOn(th *thread) error {
 	return first
 }
 
-// thread is the thread that the OS thread tid traces here, or nil.
-func (as *addressSpace) thread(tid int) *thread {
-	as.threadsMu.Lock()
-	defer as.threadsMu.Unlock()
-	return as.threads[tid]
-}
-
 // leaderUses is how many changes an OS thread leaves to the leader before it gets a thread
 // of its own, which takes as long as a few changes.
 const leaderUses = 4
@@ -230,12 +224,19 @@ func (as *addressSpace) threadForChange(tid int) *thread {
 // ownThread is the thread for the calling OS thread, which is locked. It is made if there
 // is none.
 func (as *addressSpace) ownThread(tid int) (*thread, error) {
-	if th := as.thread(tid); th != nil {
+	as.threadsMu.Lock()
+	th := as.threads[tid]
+	if th != nil {
+		as.threadsMu.Unlock()
 		return th, nil
 	}
-	th, err := as.tracer.newThread(as)
-	if err != nil {
-		return nil, err
+	th, as.spare = as.spare, nil
+	as.threadsMu.Unlock()
+	if th == nil {
+		var err error
+		if th, err = as.tracer.newThread(as); err != nil {
+			return nil, err
+		}
 	}
 	if err := th.seize(); err != nil {
 		return nil, err

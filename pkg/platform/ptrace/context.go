@@ -65,8 +65,15 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 		return platform.Event{}, err
 	}
 	if c.fpOn != th || th.fpOf != c {
-		if err := th.setFP(ac.FP); err != nil {
-			return platform.Event{}, err
+		if e := th.setFP(ac.FP); e == unix.EINVAL {
+			// A state that only this host refuses, because of a component that takes a
+			// permission. On Linux the application would have seen this signal when it
+			// loaded the state.
+			ac.FP.Reset()
+			c.fpOn = nil
+			return platform.Event{Kind: platform.EventSignal, Info: arch.NewKernelSignal(int32(unix.SIGSEGV))}, nil
+		} else if e != 0 {
+			return platform.Event{}, fmt.Errorf("writing FP state of stub %d: %w", th.tid, e)
 		}
 		c.fpOn, th.fpOf = th, c
 	}

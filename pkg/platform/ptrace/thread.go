@@ -58,12 +58,9 @@ func (t *thread) getFP(fp arch.FPState) error {
 	return nil
 }
 
-func (t *thread) setFP(fp arch.FPState) error {
+func (t *thread) setFP(fp arch.FPState) unix.Errno {
 	iov := unix.Iovec{Base: unsafe.SliceData(fp), Len: uint64(len(fp))}
-	if e := t.ptrace(unix.PTRACE_SETREGSET, ntX86XState, uintptr(unsafe.Pointer(&iov))); e != 0 {
-		return fmt.Errorf("writing FP state of stub %d: %w", t.tid, e)
-	}
-	return nil
+	return t.ptrace(unix.PTRACE_SETREGSET, ntX86XState, uintptr(unsafe.Pointer(&iov)))
 }
 
 // wait returns when the thread has stopped, with its wait status. If it ended instead the

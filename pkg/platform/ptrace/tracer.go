@@ -136,18 +136,28 @@ func (t *tracer) fork() (*addressSpace, error) {
 		as.kill()
 		return nil, err
 	}
+	if as.spare, err = as.cloneThread(); err != nil {
+		as.kill()
+		return nil, err
+	}
 	return as, nil
 }
 
-// newThread makes a thread in as that nobody traces. It sleeps in the stub.
+// cloneThread makes a thread in as that nobody traces. It sleeps in the stub. The tracer
+// calls it.
+func (as *addressSpace) cloneThread() (*thread, error) {
+	tid, err := as.leader.syscall(stubClone, unix.SYS_CLONE, arch.Args{threadFlags})
+	if err != nil {
+		return nil, err
+	}
+	return &thread{tgid: as.leader.tid, tid: int(tid), cpu: as.leader.boundTo()}, nil
+}
+
+// newThread lets the tracer make a thread in as that nobody traces.
 func (t *tracer) newThread(as *addressSpace) (th *thread, err error) {
 	err = t.do(func() error {
-		tid, err := as.leader.syscall(stubClone, unix.SYS_CLONE, arch.Args{threadFlags})
-		if err != nil {
-			return err
-		}
-		th = &thread{tgid: as.leader.tid, tid: int(tid), cpu: as.leader.boundTo()}
-		return nil
+		th, err = as.cloneThread()
+		return err
 	})
 	return th, err
 }

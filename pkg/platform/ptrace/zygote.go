@@ -14,7 +14,7 @@ import (
 )
 
 // zygoteData is what the zygote's first system calls point to. It lies in the sentry's
-// heap; the fork copies it to the same address.
+// heap, where it does not move; the fork copies it to the same address.
 type zygoteData struct {
 	noSignals uint64
 	capHeader unix.CapUserHeader
@@ -32,7 +32,8 @@ func newZygote() (*thread, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &zygoteData{code: code, capHeader: unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}}
+	d := newZygoteData()
+	*d = zygoteData{code: code, capHeader: unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}}
 	d.filter = unix.SockFprog{Len: uint16(len(code)), Filter: (*unix.SockFilter)(unsafe.Pointer(&code[0]))}
 	copy(d.name[:], "runsc-stub")
 
@@ -55,6 +56,11 @@ func newZygote() (*thread, error) {
 	return z, nil
 }
 
+// newZygoteData allocates on the heap, come what may: a goroutine's stack moves.
+//
+//go:noinline
+func newZygoteData() *zygoteData { return new(zygoteData) }
+
 func sigmask(set, old *uint64) {
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
 }
@@ -75,6 +81,15 @@ func (z *thread) strip(d *zygoteData) error {
 	}
 	if e := z.ptrace(unix.PTRACE_SETOPTIONS, 0, traceOptions); e != 0 {
 		return fmt.Errorf("setting options: %w", e)
+	}
+	// The size of FP state that ptrace(2) insists on.
+	fp := make([]byte, 1<<16)
+	iov := unix.Iovec{Base: &fp[0], Len: uint64(len(fp))}
+	if e := z.ptrace(unix.PTRACE_GETREGSET, ntX86XState, uintptr(unsafe.Pointer(&iov))); e != 0 {
+		return fmt.Errorf("reading FP state: %w", e)
+	}
+	if int(iov.Len) != arch.XStateSize() {
+		return fmt.Errorf("the host's FP state has %d bytes, the processor's %d", iov.Len, arch.XStateSize())
 	}
 	var r arch.Registers
 	if err := z.getRegs(&r); err != nil {
