@@ -99,6 +99,8 @@ type MemoryManager struct {
 
 	activeMu sync.RWMutex // guards the fields below and changes of as
 	pmas     pmaSet
+	changes  uint64 // how often the host's mappings changed
+	vague    [vagueSlots]vagueFault
 
 	maxRSS atomic.Uint64
 

@@ -282,3 +282,27 @@ func newStack(t *testing.T) *MemoryManager {
 	p.check()
 	return p.m
 }
+
+func TestFaultOfUnknownKind(t *testing.T) {
+	p := newApp(t)
+	a := p.anon(2 * pageSize)
+	p.m.MProtect(a, pageSize, memmap.Read, false)
+	// A write to read-only memory by a platform that cannot say so.
+	if err := p.m.HandleFault(a, memmap.NoAccess); err != nil {
+		t.Errorf("first fault: %v; it could have been repaired by another thread", err)
+	}
+	if err := p.m.HandleFault(a, memmap.NoAccess); err != errAccErr {
+		t.Errorf("second fault: %v, want SEGV_ACCERR", err)
+	}
+	// A write to a copy-on-write page is repaired.
+	p.store(a+pageSize, 1)
+	c := p.fork()
+	if err := p.m.HandleFault(a+pageSize, memmap.NoAccess); err != nil {
+		t.Fatal(err)
+	}
+	if p.as().page(a+pageSize, memmap.Write) == nil {
+		t.Error("the page is still write-protected")
+	}
+	p.check()
+	c.end()
+}

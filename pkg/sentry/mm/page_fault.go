@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/platform"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/usermem"
 )
@@ -32,8 +33,9 @@ var (
 	errBusErr = &FaultError{int32(unix.SIGBUS), busAdrErr}
 )
 
-// HandleFault repairs a fault of the application at addr. nil: the access can be tried
-// again. Otherwise the error is a *FaultError.
+// HandleFault repairs a fault of the application at addr; at is memmap.NoAccess if the
+// platform does not know what kind it was. nil: the access can be tried again. Otherwise the
+// error is a *FaultError.
 func (m *MemoryManager) HandleFault(addr uintptr, at memmap.AccessType) error {
 	for {
 		err := m.handleMappedFault(addr, at)
@@ -52,37 +54,70 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 	defer c.drop()
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
-	it := m.vmas.Find(addr)
-	if !it.Ok() {
+	vit := m.vmas.Find(addr)
+	if !vit.Ok() {
 		return errMapErr
 	}
-	v := it.Value()
+	v := vit.Value()
 	if e := v.eff(); !e.Any() || !e.SupersetOf(at) {
 		return errAccErr
 	}
 	page := usermem.AddrRange{Start: memmap.PageDown(addr), End: memmap.PageDown(addr) + pageSize}
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
-	if err := m.ensure(vmaRange(it), v, page, around(it, page), at, &c); err != nil {
+	if err := m.ensure(vmaRange(vit), v, page, around(vit, page), at, &c); err != nil {
 		m.apply(&c)
 		return errBusErr
 	}
 	if len(c.remap)+len(c.protect) == 0 {
-		if p := m.pmas.Find(addr); p.Ok() {
-			// Nothing was missing. Either another thread was faster; or the platform could
-			// not tell a write from a read; or the host lost the mapping.
-			if p.Value().needCOW && v.eff().Write && !at.Execute {
-				if err := m.ensure(vmaRange(it), v, page, around(it, page), memmap.Write, &c); err != nil {
-					return errBusErr
-				}
-			} else {
-				near := usermem.AddrRange{Start: addr &^ (cowChunk - 1), End: addr&^(cowChunk-1) + cowChunk}
-				c.remap = append(c.remap, near.Intersect(vmaRange(it)).Intersect(usermem.AddrRange(p.Range())))
+		// Nothing was missing. Either another thread was faster, or the platform does not
+		// know what kind of access it was, or the host lost the mapping.
+		it := m.pmas.Find(addr)
+		switch {
+		case !at.Any() && v.eff().Write && !it.Value().eff.Write:
+			if err := m.ensure(vmaRange(vit), v, page, around(vit, page), memmap.Write, &c); err != nil {
+				return errBusErr
 			}
+		case !at.Any():
+			if m.vagueFault(addr) {
+				return errAccErr
+			}
+		default:
+			near := usermem.AddrRange{Start: addr &^ (cowChunk - 1), End: addr&^(cowChunk-1) + cowChunk}
+			near = near.Intersect(vmaRange(vit)).Intersect(usermem.AddrRange(it.Range()))
+			m.as.Batch(func(ops platform.Ops) { m.emit(&change{remap: []usermem.AddrRange{near}}, ops) })
 		}
 	}
 	if m.apply(&c) != nil {
 		return errBusErr
 	}
 	return nil
+}
+
+// A platform may not be able to tell what kind of access faulted; it then reports
+// memmap.NoAccess. When nothing is missing at the address, such a fault is a wrong access, or
+// one that another thread has repaired meanwhile. The latter succeeds when it is tried again.
+// So, as long as no mapping changes, each thread has at most one of those; one fault more
+// than there are threads means that an access is wrong.
+type vagueFault struct {
+	addr    uintptr
+	changes uint64
+	count   int32
+}
+
+// vagueSlots is how many addresses are told apart at a time.
+const vagueSlots = 8
+
+// vagueFault counts a fault of unknown kind at addr, where nothing is missing, and says
+// whether it is wrong. activeMu is held for writing.
+func (m *MemoryManager) vagueFault(addr uintptr) bool {
+	f := &m.vague[(addr/pageSize^addr/8)%vagueSlots]
+	if f.addr != addr || f.changes != m.changes {
+		*f = vagueFault{addr: addr, changes: m.changes}
+	}
+	if f.count++; f.count <= m.users.Load() {
+		return false
+	}
+	f.count = 0
+	return true
 }

@@ -101,6 +101,7 @@ func (m *MemoryManager) apply(c *change) error {
 	if len(c.unmap)+len(c.remap)+len(c.protect) == 0 {
 		return nil
 	}
+	m.changes++
 	err := m.as.Batch(func(ops platform.Ops) { m.emit(c, ops) })
 	c.unmap, c.remap, c.protect = nil, nil, nil
 	if err != nil {
