@@ -257,6 +257,11 @@ func (c *Config) validate() error {
 			return fmt.Errorf("invalid value %q for flag --%s: want text, json or json-k8s", f.value, f.name)
 		}
 	}
+	switch c.Platform {
+	case "", "systrap", "ptrace", "kvm":
+	default:
+		return fmt.Errorf("unknown platform %q: want systrap, ptrace or kvm", c.Platform)
+	}
 	switch c.HostUDS {
 	case "none", "open", "create", "all":
 	default:

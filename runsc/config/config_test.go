@@ -87,6 +87,7 @@ func TestBadValuesAreRefused(t *testing.T) {
 		{"--num-network-channels=0"},
 		{"--panic-signal=65"},
 		{"--host-uds=some"},
+		{"--platform=xen"},
 		{"--strace-log-size=-1"},
 	} {
 		if c, err := parse(args...); err == nil {

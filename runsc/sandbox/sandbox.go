@@ -134,6 +134,13 @@ func Start(a *StartArgs) (_ *Pending, err error) {
 	}
 	gofer.donate("spec-fd", spec)
 	gofer.donate("mounts-fd", mountsW)
+	if a.Conf.Platform == "kvm" {
+		device, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+		if err != nil {
+			return nil, fmt.Errorf("platform kvm cannot be used here: %w; systrap and ptrace need no device", err)
+		}
+		sandbox.donate("device-fd", keep(device))
+	}
 	sandbox.donate("spec-fd", spec)
 	sandbox.donate("mounts-fd", mountsR)
 	sandbox.donate("controller-fd", control)
