@@ -9,6 +9,7 @@ import (
 	"runsc/pkg/abi/linux"
 	"runsc/pkg/platform"
 	"runsc/pkg/sentry/arch"
+	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/mm"
 )
 
@@ -125,7 +126,11 @@ func errnoOf(err error) unix.Errno {
 
 // fault lets mm repair an application's page fault, or sends the signal.
 func (t *Task) fault(ev *platform.Event) {
-	err := t.mm.HandleFault(ev.Addr, ev.Access)
+	at := ev.Access
+	if ev.AccessUnknown {
+		at = memmap.NoAccess
+	}
+	err := t.mm.HandleFault(ev.Addr, at)
 	if err == nil {
 		return
 	}
