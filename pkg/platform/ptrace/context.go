@@ -64,6 +64,8 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 	if err != nil {
 		return platform.Event{}, err
 	}
+	th.mu.Lock()
+	defer th.mu.Unlock()
 	if c.fpOn != th || th.fpOf != c {
 		if e := th.setFP(ac.FP); e == unix.EINVAL {
 			// A state that only this host refuses, because of a component that takes a
@@ -77,10 +79,6 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 		}
 		c.fpOn, th.fpOf = th, c
 	}
-	// What the application was stopped in is over: the host must neither restart a
-	// system call nor take the application's RAX for a result that asks for it.
-	number := ac.Regs.OrigRax
-	ac.Regs.OrigRax = ^uint64(0)
 	if err := load(th, &ac.Regs); err != nil {
 		return platform.Event{}, err
 	}
@@ -88,7 +86,6 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 	c.running.Store(th)
 	defer c.running.Store(nil)
 	if c.pending.Load() && c.pending.Swap(false) {
-		ac.Regs.OrigRax = number
 		return platform.Event{Kind: platform.EventInterrupt}, nil
 	}
 	c.switches++

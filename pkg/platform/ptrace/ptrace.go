@@ -33,9 +33,9 @@
 // # Locks
 //
 // addressSpace.mu guards the list of mapped ranges and the orders; it is held during the
-// host system calls that change memory. addressSpace.threadsMu guards the map of threads and is a leaf. The state of
-// a thread belongs to the OS thread that traces it. affinity.mu comes before osThread.mu,
-// which is a leaf.
+// host system calls that change memory. Below it come addressSpace.threadsMu, which guards the
+// map of threads, and thread.mu, which is held while the thread runs. affinity.mu comes before
+// osThread.mu; both are leaves.
 package ptrace
 
 import (
@@ -120,7 +120,7 @@ func (p *Platform) SeccompRules() seccomp.Rules {
 		},
 	}
 	for _, request := range []uint64{
-		unix.PTRACE_GETREGS, unix.PTRACE_SETREGS, unix.PTRACE_SYSEMU, unix.PTRACE_CONT,
+		unix.PTRACE_GETREGS, unix.PTRACE_SETREGS, unix.PTRACE_POKEUSR, unix.PTRACE_SYSEMU, unix.PTRACE_CONT,
 		unix.PTRACE_GETSIGINFO, unix.PTRACE_SEIZE, unix.PTRACE_INTERRUPT, unix.PTRACE_GET_SYSCALL_INFO,
 	} {
 		r[unix.SYS_PTRACE] = append(r[unix.SYS_PTRACE], seccomp.Rule{seccomp.EqualTo(request)})

@@ -3,6 +3,7 @@ package ptrace
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,13 +22,18 @@ const traceOptions = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD
 // Status words of wait4 beyond those of package unix.
 const syscallStop = unix.SIGTRAP | 0x80
 
-// thread is a traced thread of a stub process. Except for tid and as, only the OS thread
-// that traces it uses it.
+// thread is a traced thread of a stub process.
 type thread struct {
 	tgid, tid int
 
-	fpOf *taskContext // whose FP state it holds, nil if nobody's
-	dead bool         // it is reaped
+	// mu guards the fields below. It is never contended: only goroutines on one OS thread
+	// take it, one after the other.
+	mu sync.Mutex
+
+	fpOf  *taskContext   // whose FP state it holds, nil if nobody's
+	holds arch.Registers // what is in its registers, if known is set
+	known bool
+	dead  bool // it is reaped
 
 	tracer *osThread // nil if threads are not bound
 	cpu    int       // that it is bound to, or noCPU; guarded by tracer.mu
@@ -43,12 +49,33 @@ func (t *thread) getRegs(r *arch.Registers) error {
 	if e := t.ptrace(unix.PTRACE_GETREGS, 0, uintptr(unsafe.Pointer(r))); e != 0 {
 		return fmt.Errorf("reading registers of stub %d: %w", t.tid, e)
 	}
+	t.holds, t.known = *r, true
 	return nil
 }
 
+// setRegs writes the registers. The host is told to neither restart a system call that the
+// thread may be stopped in nor to take its RAX for a result that asks for it: whatever it was stopped
+// in is over.
 func (t *thread) setRegs(r *arch.Registers) unix.Errno {
-	return t.ptrace(unix.PTRACE_SETREGS, 0, uintptr(unsafe.Pointer(r)))
+	now := *r
+	now.OrigRax = ^uint64(0)
+	if t.known {
+		// After most system calls only the result differs.
+		t.holds.OrigRax, t.holds.Rax = now.OrigRax, now.Rax
+		if t.holds == now && !asksForRestart(now.Rax) {
+			return t.ptrace(unix.PTRACE_POKEUSR, offRax, uintptr(now.Rax))
+		}
+	}
+	t.known = false
+	return t.ptrace(unix.PTRACE_SETREGS, 0, uintptr(unsafe.Pointer(&now)))
 }
+
+// offRax is RAX's place in struct user.
+const offRax = unsafe.Offsetof(arch.Registers{}.Rax)
+
+// asksForRestart says whether the host would restart a system call with this result
+// (ERESTARTSYS to ERESTART_RESTARTBLOCK) when a signal is pending.
+func asksForRestart(rax uint64) bool { return rax >= ^uint64(515) && rax <= ^uint64(511) }
 
 func (t *thread) getFP(fp arch.FPState) error {
 	iov := unix.Iovec{Base: unsafe.SliceData(fp), Len: uint64(len(fp))}
@@ -90,7 +117,8 @@ func (t *thread) wait() (unix.WaitStatus, error) {
 // run lets the thread run the stub code at r.Rip until it stops at a breakpoint, and
 // leaves its registers in r. The thread must be stopped; application registers in it are lost.
 func (t *thread) run(r *arch.Registers) error {
-	r.OrigRax = ^uint64(0) // no restart of what it was stopped in
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if e := t.setRegs(r); e != 0 {
 		return fmt.Errorf("writing registers of stub %d: %w", t.tid, e)
 	}
