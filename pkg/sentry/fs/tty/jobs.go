@@ -1,6 +1,11 @@
 package tty
 
-import "runsc/pkg/sentry/context"
+import (
+	"golang.org/x/sys/unix"
+
+	"runsc/pkg/sentry/context"
+	"runsc/pkg/sentry/vfs"
+)
 
 // Jobs is the kernel's job control as terminals need it. A ctx that is no task has no group
 // and no session (nil).
@@ -23,6 +28,8 @@ type Jobs interface {
 	SetControlling(s Session, t *Terminal)
 	// Forget makes the caller alone forget its controlling terminal.
 	Forget(ctx context.Context)
+	// InstallFile gives the caller a descriptor for f, whose reference passes to it.
+	InstallFile(ctx context.Context, f *vfs.FileDescription, cloexec bool) (int32, error)
 }
 
 // Group is a process group. Equal values are the same group.
@@ -41,18 +48,21 @@ type Session interface {
 	SignalLeader(signo int32)
 }
 
-// noJobs is for terminals that nobody's jobs use.
-type noJobs struct{}
+// NoJobs is for terminals that nobody's jobs use.
+type NoJobs struct{}
 
-func (noJobs) Group(context.Context) Group            { return nil }
-func (noJobs) Session(context.Context) Session        { return nil }
-func (noJobs) IsLeader(context.Context) bool          { return false }
-func (noJobs) Blocks(context.Context, int32) bool     { return false }
-func (noJobs) FindGroup(context.Context, int32) Group { return nil }
-func (noJobs) GroupID(context.Context, Group) int32   { return 0 }
-func (noJobs) SessionID(context.Context, Session) int32 {
+func (NoJobs) Group(context.Context) Group            { return nil }
+func (NoJobs) Session(context.Context) Session        { return nil }
+func (NoJobs) IsLeader(context.Context) bool          { return false }
+func (NoJobs) Blocks(context.Context, int32) bool     { return false }
+func (NoJobs) FindGroup(context.Context, int32) Group { return nil }
+func (NoJobs) GroupID(context.Context, Group) int32   { return 0 }
+func (NoJobs) SessionID(context.Context, Session) int32 {
 	return 0
 }
-func (noJobs) Controlling(context.Context) *Terminal { return nil }
-func (noJobs) SetControlling(Session, *Terminal)     {}
-func (noJobs) Forget(context.Context)                {}
+func (NoJobs) Controlling(context.Context) *Terminal { return nil }
+func (NoJobs) SetControlling(Session, *Terminal)     {}
+func (NoJobs) Forget(context.Context)                {}
+func (NoJobs) InstallFile(context.Context, *vfs.FileDescription, bool) (int32, error) {
+	return 0, unix.ENOTTY
+}

@@ -64,7 +64,7 @@ type Terminal struct {
 // newTerminal makes a terminal; the caller sets its peer before anybody sees it.
 func newTerminal(jobs Jobs, index int, rdev uint64) *Terminal {
 	if jobs == nil {
-		jobs = noJobs{}
+		jobs = NoJobs{}
 	}
 	return &Terminal{jobs: jobs, index: index, rdev: rdev, termios: defaultTermios()}
 }

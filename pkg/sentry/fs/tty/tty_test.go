@@ -17,6 +17,7 @@ import (
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/kernel/auth"
 	"runsc/pkg/sentry/usermem"
+	"runsc/pkg/sentry/vfs"
 	"runsc/pkg/waiter"
 )
 
@@ -95,6 +96,9 @@ func (testJobs) Blocks(ctx context.Context, s int32) bool     { return ctx.(*tes
 func (testJobs) GroupID(_ context.Context, g Group) int32     { return g.(*testGroup).id }
 func (testJobs) SessionID(_ context.Context, s Session) int32 { return s.(*testSession).id }
 func (testJobs) Forget(context.Context)                       {}
+func (testJobs) InstallFile(context.Context, *vfs.FileDescription, bool) (int32, error) {
+	return 0, unix.ENOTTY
+}
 func (j testJobs) FindGroup(_ context.Context, id int32) Group {
 	if g := j.groups[id]; g != nil {
 		return g

@@ -6,10 +6,13 @@
 package jobs
 
 import (
+	"golang.org/x/sys/unix"
+
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/fs/tty"
 	"runsc/pkg/sentry/kernel"
+	"runsc/pkg/sentry/vfs"
 )
 
 // Control implements tty.Jobs.
@@ -146,3 +149,16 @@ func (Control) SetControlling(s tty.Session, t *tty.Terminal) {
 // that gives it up alone keeps it; nothing but daemons starting up does so, and they call
 // setsid(2) next.
 func (Control) Forget(context.Context) {}
+
+// InstallFile implements tty.Jobs.
+func (Control) InstallFile(ctx context.Context, f *vfs.FileDescription, cloexec bool) (int32, error) {
+	t, ok := ctx.(*kernel.Task)
+	if !ok {
+		return 0, unix.ENOTTY
+	}
+	n, err := t.FDTable().New(0, f, cloexec, t.ThreadGroup().Limits().Get(unix.RLIMIT_NOFILE).Cur)
+	if err == nil {
+		f.DecRef(t) // the table has a reference of its own
+	}
+	return n, err
+}
