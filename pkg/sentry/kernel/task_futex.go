@@ -20,8 +20,16 @@ func (t *Task) futexWake(addr uintptr) {
 	t.k.futexes.Wake(t.mm, addr, false, ^uint32(0), 1)
 }
 
-// exitSemaphores undoes SEM_UNDO operations (semop(2)).
-func (t *Task) exitSemaphores() {}
+// exitSemaphores undoes SEM_UNDO operations (semop(2)) once the last thread of the process
+// exits or leaves the namespace: threads share what there is to undo.
+func (t *Task) exitSemaphores() {
+	t.tg.signalMu.Lock()
+	shared := t.tg.live > 1 || t.tg.live == 1 && t.killed
+	t.tg.signalMu.Unlock()
+	if !shared {
+		t.ipc.Load().Sem.Exit(t.tg, t.RootTGID(), t.RealTime())
+	}
+}
 
 // FutexOwner implements futex.Tasks for tid of t's pid namespace.
 func (t *Task) FutexOwner(tid uint32) futex.Waker {

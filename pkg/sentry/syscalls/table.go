@@ -21,11 +21,21 @@ var areas = [][]kernel.Syscall{
 	memoryRemoteSyscalls,
 	futexSyscalls,
 	shmSyscalls,
-	eventFileSyscalls,
 	epollSyscalls,
+	eventFileSyscalls,
+	fileSyscalls,
+	ioSyscalls,
+	fcntlSyscalls,
+	statSyscalls,
+	pathSyscalls,
+	mountSyscalls,
+	xattrSyscalls,
+	inotifySyscalls,
+	spliceSyscalls,
 	pollSyscalls,
 	socketSyscalls,
 	messageSyscalls,
+	sysvIPCSyscalls,
 }
 
 // NewTable joins the areas. Two rows with one number are a mistake in this package.
