@@ -3,6 +3,7 @@ package syscalls
 import (
 	"fmt"
 
+	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/kernel"
 )
 
@@ -52,22 +53,11 @@ func NewTable() *kernel.SyscallTable {
 	return &t
 }
 
-// names finds the name of a system call by number, for reports: those in the table and
-// those that only have a name (numbers.go).
-var names = func() map[uintptr]string {
-	m := map[uintptr]string{}
-	for _, rows := range areas {
-		for _, r := range rows {
-			m[r.Number] = r.Name
-		}
-	}
-	return m
-}()
-
-// Name is the name of system call number nr, "syscall_NR" if it has none here.
+// Name is the name of system call number nr, whether or not it is in the table;
+// "syscall_NR" if Linux has none.
 func Name(nr uintptr) string {
-	if n, ok := names[nr]; ok {
-		return n
+	if nr < uintptr(len(linux.SyscallNames)) && linux.SyscallNames[nr] != "" {
+		return linux.SyscallNames[nr]
 	}
 	return fmt.Sprintf("syscall_%d", nr)
 }

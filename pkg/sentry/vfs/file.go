@@ -68,6 +68,13 @@ type defaultError struct{}
 
 func (defaultError) Error() string { return "vfs: default behaviour wanted" }
 
+// IOTimeouts is implemented by files whose blocking reads and writes end by themselves with
+// EAGAIN: sockets with SO_RCVTIMEO, SO_SNDTIMEO. 0: never. Nanoseconds.
+type IOTimeouts interface {
+	ReadTimeout() int64
+	WriteTimeout() int64
+}
+
 // FileDefaults refuses everything with the errors of a Linux file without that operation.
 // Embed it, with waiter.AlwaysReady or a waiter.Queue beside it.
 type FileDefaults struct{}

@@ -591,3 +591,21 @@ func (ns *MountNamespace) MountInfo(root Path) string {
 	})
 	return b.String()
 }
+
+// Sync writes back all filesystems of the namespace (sync(2)).
+func (ns *MountNamespace) Sync(ctx context.Context) {
+	ns.vfs.mountMu.RLock()
+	mounts := append([]*Mount(nil), ns.mounts...)
+	for _, m := range mounts {
+		m.IncRef()
+	}
+	ns.vfs.mountMu.RUnlock()
+	done := make(map[*superblock]bool)
+	for _, m := range mounts {
+		if !done[m.sb] {
+			done[m.sb] = true
+			m.sb.fs.Sync(ctx)
+		}
+		m.DecRef(ctx)
+	}
+}

@@ -609,7 +609,7 @@ func TestConcurrentRenameAndWalk(t *testing.T) {
 		start(func() {
 			for _, p := range []string{"/a/d/f", "/b/d/f", "/a/d/../d/f"} {
 				if fd, err := w.open(p, unix.O_RDONLY, 0); err == nil {
-					fd.Path().String()
+					_ = fd.Path().String()
 					fd.DecRef(w.ctx)
 				} else if err != unix.ENOENT {
 					t.Errorf("%s: %v", p, err)

@@ -223,6 +223,9 @@ func (r *regular) SetAttr(ctx context.Context, a vfs.SetAttr) error {
 			return err
 		}
 	}
+	if a.Mask&vfs.SetMode != 0 && (a.Mode^r.mode.Load())&0o111 != 0 && r.file.Seals()&sealExec != 0 {
+		return unix.EPERM
+	}
 	return r.node.SetAttr(ctx, a)
 }
 
