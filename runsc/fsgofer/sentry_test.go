@@ -493,6 +493,49 @@ func (s *sandbox) keep(path string) *vfs.FileDescription {
 	return f
 }
 
+// After Restore, fids are walked to again by name, and a file that changed meanwhile is noticed.
+func TestRestoreFindsFilesAgain(t *testing.T) {
+	both(t, func(t *testing.T, s *sandbox) {
+		must(t, s.v.MkdirAt(task, s.op("a"), 0o755))
+		must(t, s.v.MkdirAt(task, s.op("a/b"), 0o755))
+		f := s.open("a/b/f", unix.O_CREAT|unix.O_RDWR)
+		s.write(f, "data")
+		must(t, s.v.RenameAt(task, s.op("a/b/f"), s.op("a/g"), 0))
+		must(t, s.v.RenameAt(task, s.op("a"), s.op("c"), 0))
+		deleted := s.open("c/deleted", unix.O_CREAT|unix.O_RDWR)
+		must(t, s.v.UnlinkAt(task, s.op("c/deleted")))
+		if err := s.fs.PrepareSave(); err == nil {
+			t.Error("an open, deleted file can be saved")
+		}
+		deleted.DecRef(task)
+		must(t, s.fs.PrepareSave())
+		s.kill()
+		reconnect := func() error {
+			p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			must(t, err)
+			done := start(t, os.NewFile(uintptr(p[1]), "server"), Config{Root: s.dir})
+			t.Cleanup(func() { s.fs.Release(task); <-done })
+			return s.fs.Restore(p[0])
+		}
+		must(t, reconnect())
+		if got := s.pread(f, 0); got != "data" {
+			t.Errorf("read %q", got)
+		}
+		g := s.open("c/b/new", unix.O_CREAT|unix.O_RDWR)
+		g.DecRef(task)
+		must(t, f.Path().Chmod(task, 0o600))
+		if a := s.stat("c/g"); a.Mode&0o777 != 0o600 || a.Size != 4 {
+			t.Errorf("%+v", a)
+		}
+		must(t, s.fs.PrepareSave())
+		must(t, os.Truncate(s.host("c/g"), 2))
+		if err := reconnect(); err == nil || !strings.Contains(err.Error(), "/c/g") {
+			t.Errorf("a file that changed: %v", err)
+		}
+		f.DecRef(task)
+	})
+}
+
 // A dead gofer fails what needs it, at once; what is open goes on.
 func TestDeadGofer(t *testing.T) {
 	both(t, func(t *testing.T, s *sandbox) {

@@ -42,7 +42,7 @@ func (d *directory) Lookup(_ context.Context, name string) (vfs.Inode, error) {
 	if _, err := file.Walk([]string{name}, r[:]); err != nil {
 		return nil, d.fs.failed(err)
 	}
-	return d.fs.adopt(r[0]), nil
+	return d.fs.adopt(d, name, r[0]), nil
 }
 
 // LookupPath implements vfs.BatchLooker.
@@ -67,8 +67,9 @@ func (d *directory) LookupPath(ctx context.Context, names []string) ([]vfs.Inode
 	var r [p9.MaxWalk]p9.WalkResult
 	n, err := file.Walk(names, r[:len(names)])
 	inodes := make([]vfs.Inode, n)
-	for i := range inodes {
-		inodes[i] = d.fs.adopt(r[i])
+	for i, parent := 0, d; i < n; i++ {
+		inodes[i] = d.fs.adopt(parent, names[i], r[i])
+		parent, _ = inodes[i].(*directory) // the last one may be anything
 	}
 	if err == nil || err == unix.ENOENT && n > 0 {
 		return inodes, nil
@@ -135,7 +136,7 @@ func (d *directory) made(name string, r p9.WalkResult, err error) (vfs.Inode, er
 	if err != nil {
 		return nil, d.fs.failed(err)
 	}
-	i := d.fs.adopt(r)
+	i := d.fs.adopt(d, name, r)
 	if !d.fs.shared {
 		i.(node).common().bare.Store(true)
 	}
@@ -229,16 +230,16 @@ func (d *directory) Link(_ context.Context, name string, target vfs.Inode) error
 }
 
 // Unlink implements vfs.Directory.
-func (d *directory) Unlink(_ context.Context, name string, child vfs.Inode) error {
-	return d.remove(name, child, 0)
+func (d *directory) Unlink(ctx context.Context, name string, child vfs.Inode) error {
+	return d.remove(ctx, name, child, 0)
 }
 
 // Rmdir implements vfs.Directory.
-func (d *directory) Rmdir(_ context.Context, name string, child vfs.Inode) error {
-	return d.remove(name, child, unix.AT_REMOVEDIR)
+func (d *directory) Rmdir(ctx context.Context, name string, child vfs.Inode) error {
+	return d.remove(ctx, name, child, unix.AT_REMOVEDIR)
 }
 
-func (d *directory) remove(name string, child vfs.Inode, flags uint32) error {
+func (d *directory) remove(ctx context.Context, name string, child vfs.Inode, flags uint32) error {
 	file, err := d.fid()
 	if err != nil {
 		return err
@@ -247,13 +248,13 @@ func (d *directory) remove(name string, child vfs.Inode, flags uint32) error {
 	d.outdated()
 	d.nameChanged(name, false, err)
 	if c, ok := child.(node); ok && err == nil {
-		c.common().unlinked()
+		c.common().unlinked(ctx, d, name)
 	}
 	return d.fs.failed(err)
 }
 
 // Rename implements vfs.Directory.
-func (d *directory) Rename(_ context.Context, name string, child vfs.Inode, newDir vfs.Directory, newName string, replaced vfs.Inode, flags uint32) error {
+func (d *directory) Rename(ctx context.Context, name string, child vfs.Inode, newDir vfs.Directory, newName string, replaced vfs.Inode, flags uint32) error {
 	to, ok := newDir.(*directory)
 	if !ok || to.fs != d.fs {
 		return unix.EXDEV
@@ -282,11 +283,17 @@ func (d *directory) Rename(_ context.Context, name string, child vfs.Inode, newD
 	to.nameChanged(newName, true, err)
 	if c, ok := child.(node); ok {
 		c.common().outdated()
+		if err == nil {
+			c.common().moved(ctx, to, newName)
+		}
 	}
 	if c, ok := replaced.(node); ok && exchange {
 		c.common().outdated()
+		if err == nil {
+			c.common().moved(ctx, d, name)
+		}
 	} else if ok && err == nil {
-		c.common().unlinked()
+		c.common().unlinked(ctx, to, newName)
 	}
 	return d.fs.failed(err)
 }

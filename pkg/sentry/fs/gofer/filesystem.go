@@ -76,7 +76,7 @@ func New(v *vfs.VFS, sock int, o Options) (*Filesystem, error) {
 	if err == nil {
 		var a p9.Attr
 		if a, err = root.GetAttr(); err == nil {
-			fs.root = fs.adopt(p9.WalkResult{File: root, Attr: a})
+			fs.root = fs.adopt(nil, "", p9.WalkResult{File: root, Attr: a})
 			return fs, nil
 		}
 	}
@@ -155,9 +155,9 @@ func (fs *Filesystem) failed(err error) error {
 	return err
 }
 
-// adopt returns the inode for what a walk found, with a reference for the caller: the one
-// that there is already, or a new one that takes over the fid.
-func (fs *Filesystem) adopt(r p9.WalkResult) vfs.Inode {
+// adopt returns the inode for what a walk found in d (nil for the root), with a reference for
+// the caller: the one that there is already, or a new one that takes over the fid.
+func (fs *Filesystem) adopt(d *directory, name string, r p9.WalkResult) vfs.Inode {
 	key := r.Attr.QID.Path
 	fs.mu.Lock()
 	n := fs.inodes[key]
@@ -165,9 +165,14 @@ func (fs *Filesystem) adopt(r p9.WalkResult) vfs.Inode {
 		fs.mu.Unlock()
 		n.common().giveFID(r.File)
 		n.common().learn(&r.Attr)
+		n.common().found(d, name)
 		return n
 	}
 	n = fs.newInode(r)
+	if d != nil {
+		d.IncRef()
+		n.common().dir, n.common().name = d, name
+	}
 	fs.inodes[key] = n
 	fs.mu.Unlock()
 	return n

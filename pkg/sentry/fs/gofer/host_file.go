@@ -53,7 +53,9 @@ func (h *hostFile) drop(n int64) {
 		unix.Munmap(b)
 	}
 	h.chunks = nil
-	h.fd.Close()
+	if h.fd != nil {
+		h.fd.Close()
+	}
 	h.fs.hostFDs.Add(-1)
 }
 

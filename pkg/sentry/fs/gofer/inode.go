@@ -35,8 +35,9 @@ type inode struct {
 	// bare says that the file has no extended attributes (exclusive mode only).
 	bare atomic.Bool
 
-	// dir, of which a reference is held, and name are where fid finds the file if file is
-	// nil. dir is nil if there never was a need, or not any more.
+	// dir, of which a reference is held, and name are where fid finds the file: one of its
+	// names, as far as is known here. dir is nil for the root; name is empty when the last
+	// name that was known is gone.
 	walkMu sync.Mutex // guards the fields below, and is held while fid walks
 	dir    *directory
 	name   string
@@ -171,30 +172,70 @@ func (i *inode) giveFID(f *p9.ClientFile) *p9.ClientFile {
 	return i.file.Load()
 }
 
-// unlinked says that one of the file's names was removed. If it never got a fid, it gets none
-// any more: there is no name to walk to.
-func (i *inode) unlinked() {
+// unlinked says that the name of the file in d was removed. If it is the one that a fid would
+// be walked to, there will be none.
+func (i *inode) unlinked(_ context.Context, d *directory, name string) {
 	i.walkMu.Lock()
 	defer i.walkMu.Unlock()
+	known := i.dir == d && i.name == name
+	if known {
+		i.name = ""
+	}
 	i.mu.Lock()
 	last := i.attr.NLink <= 1 || i.mode.Load()&unix.S_IFMT == unix.S_IFDIR
+	if known && i.file.Load() == nil { // nobody to ask any more
+		if i.attr.NLink--; last {
+			i.attr.NLink = 0
+		}
+	}
 	i.mu.Unlock()
 	if last {
 		i.gone.Store(true)
 	}
-	if i.file.Load() != nil {
-		i.outdated()
-		return
-	}
-	i.mu.Lock()
-	if last {
-		i.attr.NLink = 0
-	} else {
-		i.attr.NLink--
-	}
-	i.mu.Unlock()
 	i.touched.Store(true)
-	i.name = ""
+	if !known || i.file.Load() != nil {
+		i.outdated()
+	}
+}
+
+// moved says that the file is now called name in d.
+func (i *inode) moved(ctx context.Context, d *directory, name string) {
+	i.walkMu.Lock()
+	old := i.dir
+	d.IncRef()
+	i.dir, i.name = d, name
+	i.walkMu.Unlock()
+	if old != nil {
+		vfs.PutInode(ctx, old)
+	}
+}
+
+// found says that a walk came to the file by name in d. That matters if no other name is
+// known, or if the one that is may have been moved by others.
+func (i *inode) found(d *directory, name string) {
+	i.walkMu.Lock()
+	same := i.dir == nil || d == nil || name == "" || i.dir == d && i.name == name
+	stays := i.name != "" && !i.fs.shared
+	i.walkMu.Unlock()
+	if !same && !stays {
+		i.moved(nil, d, name)
+	}
+}
+
+// path is a name of the file for messages.
+func (i *inode) path() string {
+	i.walkMu.Lock()
+	d, name := i.dir, i.name
+	i.walkMu.Unlock()
+	switch {
+	case d == nil:
+		return "/"
+	case name == "":
+		return "a file without a name"
+	case vfs.Inode(d) == i.fs.root:
+		return "/" + name
+	}
+	return d.path() + "/" + name
 }
 
 // FS implements vfs.Inode.

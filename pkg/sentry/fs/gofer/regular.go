@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/fd"
+	"runsc/pkg/p9"
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/usermem"
@@ -166,15 +167,19 @@ func (r *regular) Open(_ context.Context, flags uint32) (vfs.File, error) {
 // taken from it: the sentry's user namespace may not know them.
 func (r *regular) Stat(context.Context) (vfs.Attr, error) {
 	var st unix.Stat_t
-	if !r.fstat(&st) {
-		a, err := r.getAttr()
-		if err != nil {
+	open := r.fstat(&st)
+	var a p9.Attr
+	if !open || r.fs.shared {
+		var err error
+		if a, err = r.getAttr(); err != nil && !open {
 			return vfs.Attr{}, err
 		}
+	}
+	if !open {
 		return r.vfsAttr(&a), nil
 	}
 	r.mu.Lock()
-	a := r.attr
+	a = r.attr
 	r.mu.Unlock()
 	v := r.vfsAttr(&a)
 	v.Mode = st.Mode
