@@ -37,6 +37,7 @@ var areas = [][]kernel.Syscall{
 	socketSyscalls,
 	messageSyscalls,
 	sysvIPCSyscalls,
+	mqueueSyscalls,
 }
 
 // NewTable joins the areas. Two rows with one number are a mistake in this package.

@@ -396,3 +396,12 @@ func (s *Socket) SetSockOpt(ctx context.Context, level, name int, val []byte) er
 func (s *Socket) Ioctl(_ context.Context, io usermem.IO, request uint32, arg uint64) (uint64, error) {
 	return 0, socket.DeviceIoctl(s.p.stack.Devices(), io, request, arg)
 }
+
+// Deliver queues b as a message from the kernel; mq_notify(3) with SIGEV_THREAD wakes its
+// helper thread so.
+func (s *Socket) Deliver(b []byte) {
+	s.mu.Lock()
+	s.queue(b)
+	s.mu.Unlock()
+	s.Notify(waiter.EventIn | waiter.EventRdNorm)
+}
