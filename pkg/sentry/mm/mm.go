@@ -102,7 +102,8 @@ type MemoryManager struct {
 	changes  uint64 // how often the host's mappings changed
 	vague    [vagueSlots]vagueFault
 
-	maxRSS atomic.Uint64
+	maxRSS      atomic.Uint64
+	rssMeasured atomic.Int64 // time.Now, ns
 
 	metadataMu sync.Mutex // guards metadata
 	metadata   metadata
@@ -204,6 +205,3 @@ func (m *MemoryManager) memlockLimit() uint64 {
 
 // Users is how many tasks use the address space.
 func (m *MemoryManager) Users() int { return int(m.users.Load()) }
-
-// MaxRSS is the largest resident size so far, in bytes.
-func (m *MemoryManager) MaxRSS() uint64 { return m.maxRSS.Load() }

@@ -1,6 +1,8 @@
 package mm
 
 import (
+	"golang.org/x/sys/unix"
+
 	"runsc/pkg/segment"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/usermem"
@@ -48,4 +50,32 @@ func (m *MemoryManager) IsMapped(addr uintptr, length uint64) bool {
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
 	return m.vmas.Covers(segment.Range[uintptr](ar))
+}
+
+// SetAnonName is prctl(2)'s PR_SET_VMA_ANON_NAME: the name that /proc/PID/maps shows for
+// anonymous memory; empty takes it away. EBADF: there are file mappings in the range;
+// ENOMEM: holes.
+func (m *MemoryManager) SetAnonName(addr uintptr, length uint64, name string) error {
+	ar, err := checkRange(addr, length)
+	if err != nil || ar.Length() == 0 {
+		return err
+	}
+	if name != "" {
+		name = "[anon:" + name + "]"
+	}
+	m.mappingMu.Lock()
+	defer m.mappingMu.Unlock()
+	whole, err := m.eachVMA(ar, func(_ usermem.AddrRange, v *vma) error {
+		if v.mappable != nil {
+			if _, ok := v.mappable.(*sharedAnon); !ok {
+				return unix.EBADF
+			}
+		}
+		v.name = name
+		return nil
+	})
+	if err == nil && !whole {
+		err = unix.ENOMEM
+	}
+	return err
 }
