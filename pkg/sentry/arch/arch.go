@@ -122,6 +122,20 @@ func (c *Context) Fork() *Context {
 	return &f
 }
 
+// FitFP brings FP state that was saved on another host to this host's size. It fails if
+// the state uses a component that this host lacks.
+func (c *Context) FitFP() error {
+	if len(c.FP) == cpu.xsaveSize {
+		return nil
+	}
+	f := NewFPState()
+	if err := f.Load(c.FP, ^uint64(0)); err != nil {
+		return err
+	}
+	c.FP = f
+	return nil
+}
+
 // Args are the arguments of a system call.
 type Args [6]uintptr
 

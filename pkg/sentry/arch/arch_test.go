@@ -261,3 +261,21 @@ func TestForkIsDeep(t *testing.T) {
 		t.Error("Fork shares state")
 	}
 }
+
+func TestFitFP(t *testing.T) {
+	c := busy(0x1000)
+	want := c.FP.Clone()
+	c.FP = c.FP[:sizeofLegacyFP+sizeofXStateHeader] // a host without AVX
+	if err := c.FitFP(); err != nil || !bytes.Equal(c.FP, want) {
+		t.Errorf("from a smaller host: %v", err)
+	}
+	c.FP = append(c.FP, make([]byte, 4096)...)
+	if err := c.FitFP(); err != nil || !bytes.Equal(c.FP, want) {
+		t.Errorf("from a larger host: %v", err)
+	}
+	c.FP = append(c.FP, make([]byte, 4096)...)
+	le.PutUint64(c.FP[offXStateBV:], 1<<40)
+	if err := c.FitFP(); err == nil {
+		t.Error("a component that this host lacks was accepted")
+	}
+}

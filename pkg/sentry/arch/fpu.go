@@ -42,6 +42,7 @@ func (f FPState) Reset() {
 	binary.LittleEndian.PutUint32(f[offMXCSR:], initialMXCSR)
 	binary.LittleEndian.PutUint32(f[offMXMask:], cpu.mxcsrMask)
 	binary.LittleEndian.PutUint64(f[offXStateBV:], componentX87|componentSSE)
+	f.clearSoftware()
 }
 
 // Clone is a copy.
@@ -112,4 +113,9 @@ func (f FPState) keep(mask uint64) {
 	}
 }
 
-func (f FPState) clearSoftware() { clear(f[offSoftware:sizeofLegacyFP]) }
+// clearSoftware gives the bytes that the CPU leaves to software the content that ptrace(2)
+// shows there: XCR0, from which debuggers learn the layout.
+func (f FPState) clearSoftware() {
+	clear(f[offSoftware:sizeofLegacyFP])
+	binary.LittleEndian.PutUint64(f[offSoftware:], cpu.xcr0)
+}
