@@ -205,6 +205,22 @@ func Benchmark(b *testing.B, p platform.Platform) {
 			}
 		}
 	})
+	b.Run("syscall-parallel", func(b *testing.B) { // of two processes at a time; ns for both
+		one, two := newProgram(b, p, calls...).cpu(), newProgram(b, p, calls...).cpu()
+		var done sync.WaitGroup
+		for _, c := range []*cpu{one, two} {
+			done.Add(1)
+			go func() {
+				defer done.Done()
+				for range b.N {
+					if _, err := c.c.Switch(c.as, c.ac); err != nil {
+						b.Error(err)
+					}
+				}
+			}()
+		}
+		done.Wait()
+	})
 	b.Run("map+unmap", func(b *testing.B) {
 		c := newProgram(b, p, calls...).cpu()
 		c.run(platform.EventSyscall)
