@@ -35,7 +35,7 @@ func (m *MemoryManager) SetBrkRange(ar usermem.AddrRange) {
 // Brk is brk(2): it moves the break to addr and returns the new break, or the old one if
 // that is impossible.
 func (m *MemoryManager) Brk(addr uintptr) uintptr {
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
@@ -46,7 +46,7 @@ func (m *MemoryManager) Brk(addr uintptr) uintptr {
 	oldEnd, newEnd := memmap.PageUp(old), memmap.PageUp(addr)
 	switch {
 	case newEnd < oldEnd:
-		m.unmapLocked(usermem.AddrRange{Start: newEnd, End: oldEnd}, &c)
+		m.unmapLocked(usermem.AddrRange{Start: newEnd, End: oldEnd}, c)
 	case newEnd > oldEnd:
 		if uint64(addr-m.brk.Start) > m.dataLimit() {
 			return old
@@ -56,7 +56,7 @@ func (m *MemoryManager) Brk(addr uintptr) uintptr {
 			return old
 		}
 		v := vma{perms: memmap.ReadWrite, maxPerms: memmap.AnyAccess, private: true, lock: m.lockNew}
-		if m.checkLimits(ar, &v, false) != nil || m.place(ar, v, v.lock == lockEager, &c) != nil {
+		if m.checkLimits(ar, &v, false) != nil || m.place(ar, v, v.lock == lockEager, c) != nil {
 			return old
 		}
 	}

@@ -38,7 +38,7 @@ func (m *MemoryManager) copyForce(addr uintptr, b []byte, at memmap.AccessType) 
 
 // copyPageForce copies b, which does not cross a page boundary.
 func (m *MemoryManager) copyPageForce(addr uintptr, b []byte, at memmap.AccessType) (int, error) {
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
@@ -53,8 +53,8 @@ func (m *MemoryManager) copyPageForce(addr uintptr, b []byte, at memmap.AccessTy
 	page := usermem.AddrRange{Start: memmap.PageDown(addr), End: memmap.PageDown(addr) + pageSize}
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
-	err := m.ensure(vmaRange(it), v, page, page, at, &c)
-	if aerr := m.apply(&c); err == nil {
+	err := m.ensure(vmaRange(it), v, page, page, at, c)
+	if aerr := m.apply(c); err == nil {
 		err = aerr
 	}
 	if err != nil {

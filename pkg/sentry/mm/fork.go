@@ -43,11 +43,12 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 		n.vmas.InsertApart(it.Range(), v)
 	}
 
-	var c change
+	c := newChange()
+	defer c.drop()
 	m.activeMu.Lock()
 	n.activeMu.Lock()
-	m.sharePMAs(n, &c)
-	err = m.apply(&c)
+	m.sharePMAs(n, c)
+	err = m.apply(c)
 	if err == nil && n.pmas.Len() > 0 {
 		err = n.as.Batch(func(ops platform.Ops) {
 			for it := n.pmas.First(); it.Ok(); it = it.Next() {

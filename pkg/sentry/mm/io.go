@@ -177,7 +177,7 @@ func (m *MemoryManager) fill(ar usermem.AddrRange, at memmap.AccessType) (uintpt
 }
 
 func (m *MemoryManager) fillMapped(ar usermem.AddrRange, at memmap.AccessType) (uintptr, error) {
-	var c change
+	c := newChange()
 	m.mappingMu.RLock()
 	defer c.drop()
 	defer m.mappingMu.RUnlock()
@@ -201,7 +201,7 @@ func (m *MemoryManager) fillMapped(ar usermem.AddrRange, at memmap.AccessType) (
 			break
 		}
 		part := vmaRange(it).Intersect(usermem.AddrRange{Start: pos, End: pages.End})
-		if err = m.ensure(vmaRange(it), v, part, around(it, part), at, &c); err != nil {
+		if err = m.ensure(vmaRange(it), v, part, around(it, part), at, c); err != nil {
 			err = unix.EFAULT
 			// What came before the bad page is there all the same.
 			pos = m.presentUpTo(part, at)
@@ -209,7 +209,7 @@ func (m *MemoryManager) fillMapped(ar usermem.AddrRange, at memmap.AccessType) (
 		}
 		pos = part.End
 	}
-	if m.apply(&c) != nil {
+	if m.apply(c) != nil {
 		err = unix.EFAULT
 	}
 	return min(max(pos, ar.Start), ar.End), err
@@ -338,8 +338,31 @@ func (m *MemoryManager) CopyInTo(ar usermem.AddrRange, w usermem.BlockWriter) (i
 	return m.withBlocks(ar, memmap.Read, w.WriteFromBlocks)
 }
 
-// word calls f with the block that holds the word at addr.
-func (m *MemoryManager) word(addr uintptr, at memmap.AccessType, f func(b []byte) (uint32, error)) (uint32, error) {
+// wordOp is an atomic operation on a word.
+type wordOp uint8
+
+const (
+	wordLoad wordOp = iota
+	wordSwap
+	wordCAS
+)
+
+func (op wordOp) do(b []byte, old, new uint32) (uint32, error) {
+	switch op {
+	case wordSwap:
+		return usermem.SwapUint32(b, new)
+	case wordCAS:
+		return usermem.CompareAndSwapUint32(b, old, new)
+	}
+	return usermem.LoadUint32(b)
+}
+
+// word does op on the word at addr.
+func (m *MemoryManager) word(addr uintptr, op wordOp, old, new uint32) (uint32, error) {
+	at := memmap.ReadWrite
+	if op == wordLoad {
+		at = memmap.Read
+	}
 	if addr%4 != 0 {
 		return 0, unix.EINVAL
 	}
@@ -348,21 +371,9 @@ func (m *MemoryManager) word(addr uintptr, at memmap.AccessType, f func(b []byte
 		return 0, unix.EFAULT
 	}
 	for tries := 0; tries < fillTries; tries++ {
-		m.activeMu.RLock()
-		if it := m.pmas.Find(addr); it.Ok() && it.Value().eff.SupersetOf(at) {
-			defer m.activeMu.RUnlock()
-			p := it.Value()
-			if p.file == memmap.File(m.mf) {
-				return f(m.mf.Bytes(p.fileRange(it.Start(), ar)))
-			}
-			bl := getBlocks()
-			defer bl.put()
-			if err := m.appendBlocks(bl, it, ar, at); err != nil {
-				return 0, err
-			}
-			return f(bl.b[0])
+		if v, ok, err := m.residentWord(ar, at, op, old, new); ok {
+			return v, err
 		}
-		m.activeMu.RUnlock()
 		if upTo, err := m.fill(ar, at); upTo != ar.End {
 			return 0, err
 		}
@@ -370,17 +381,38 @@ func (m *MemoryManager) word(addr uintptr, at memmap.AccessType, f func(b []byte
 	return 0, unix.EFAULT
 }
 
+// residentWord is word if a PMA allows at; ok says so.
+func (m *MemoryManager) residentWord(ar usermem.AddrRange, at memmap.AccessType, op wordOp, old, new uint32) (v uint32, ok bool, err error) {
+	m.activeMu.RLock()
+	defer m.activeMu.RUnlock()
+	it := m.pmas.Find(ar.Start)
+	if !it.Ok() || !it.Value().eff.SupersetOf(at) {
+		return 0, false, nil
+	}
+	p := it.Value()
+	if p.file == memmap.File(m.mf) {
+		v, err = op.do(m.mf.Bytes(p.fileRange(it.Start(), ar)), old, new)
+		return v, true, err
+	}
+	bl := getBlocks()
+	defer bl.put()
+	if err = m.appendBlocks(bl, it, ar, at); err == nil {
+		v, err = op.do(bl.b[0], old, new)
+	}
+	return v, true, err
+}
+
 // LoadUint32 implements usermem.IO.
 func (m *MemoryManager) LoadUint32(addr uintptr) (uint32, error) {
-	return m.word(addr, memmap.Read, usermem.LoadUint32)
+	return m.word(addr, wordLoad, 0, 0)
 }
 
 // SwapUint32 implements usermem.IO.
 func (m *MemoryManager) SwapUint32(addr uintptr, new uint32) (uint32, error) {
-	return m.word(addr, memmap.ReadWrite, func(b []byte) (uint32, error) { return usermem.SwapUint32(b, new) })
+	return m.word(addr, wordSwap, 0, new)
 }
 
 // CompareAndSwapUint32 implements usermem.IO.
 func (m *MemoryManager) CompareAndSwapUint32(addr uintptr, old, new uint32) (uint32, error) {
-	return m.word(addr, memmap.ReadWrite, func(b []byte) (uint32, error) { return usermem.CompareAndSwapUint32(b, old, new) })
+	return m.word(addr, wordCAS, old, new)
 }

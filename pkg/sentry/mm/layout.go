@@ -166,7 +166,7 @@ func (m *MemoryManager) roomFor(ar usermem.AddrRange) bool {
 // growStack extends the stack above addr down to it, if there is one that may grow so far.
 // No lock is held.
 func (m *MemoryManager) growStack(addr uintptr) bool {
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
@@ -212,8 +212,8 @@ func (m *MemoryManager) growStack(addr uintptr) bool {
 	}
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
-	if m.ensure(vmaRange(it), v, grown, grown, memmap.NoAccess, &c) == nil {
-		m.apply(&c)
+	if m.ensure(vmaRange(it), v, grown, grown, memmap.NoAccess, c) == nil {
+		m.apply(c)
 	}
 	return true
 }

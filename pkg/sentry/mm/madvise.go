@@ -23,7 +23,7 @@ func (m *MemoryManager) MAdvise(addr uintptr, length uint64, advice int) error {
 		return err
 	}
 	var f func(ar usermem.AddrRange, v *vma) error
-	var c change
+	c := newChange()
 	switch advice {
 	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED,
 		unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_MERGEABLE, unix.MADV_UNMERGEABLE,
@@ -73,7 +73,7 @@ func (m *MemoryManager) MAdvise(addr uintptr, length uint64, advice int) error {
 
 // discard is MADV_DONTNEED and MADV_FREE: private pages in ar lose their content.
 func (m *MemoryManager) discard(ar usermem.AddrRange, advice int) error {
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
@@ -86,12 +86,12 @@ func (m *MemoryManager) discard(ar usermem.AddrRange, advice int) error {
 		pos = it.End()
 		v := it.Value()
 		if v.lock != lockNone && advice != unix.MADV_DONTNEED_LOCKED || advice == unix.MADV_FREE && v.mappable != nil {
-			m.apply(&c)
+			m.apply(c)
 			return unix.EINVAL
 		}
-		m.discardPages(vmaRange(it).Intersect(ar), &c)
+		m.discardPages(vmaRange(it).Intersect(ar), c)
 	}
-	m.apply(&c)
+	m.apply(c)
 	if hole || pos < ar.End {
 		return unix.ENOMEM
 	}

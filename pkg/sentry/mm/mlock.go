@@ -73,7 +73,7 @@ func (m *MemoryManager) lockVMA(ar usermem.AddrRange, v *vma, mode lockMode) {
 // populateLocked makes pages of ar present as far as they can be. mappingMu is held for
 // writing. ENOMEM: some cannot.
 func (m *MemoryManager) populateLocked(ar usermem.AddrRange) error {
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
@@ -89,11 +89,11 @@ func (m *MemoryManager) populateLocked(ar usermem.AddrRange) error {
 			at = memmap.Write
 		}
 		part := vmaRange(it).Intersect(ar)
-		if m.ensure(vmaRange(it), v, part, part, at, &c) != nil {
+		if m.ensure(vmaRange(it), v, part, part, at, c) != nil {
 			err = unix.ENOMEM
 		}
 	}
-	if aerr := m.apply(&c); aerr != nil {
+	if aerr := m.apply(c); aerr != nil {
 		err = aerr
 	}
 	return err

@@ -156,14 +156,14 @@ func (m *MemoryManager) DecUsers() {
 	} else if n < 0 {
 		panic("mm: more users left than came")
 	}
-	var c change
+	c := newChange()
 	m.mappingMu.Lock()
 	m.activeMu.Lock()
 	m.as.Release()
-	m.removePMAs(usermem.AddrRange{End: m.layout.max}, &c)
+	m.removePMAs(usermem.AddrRange{End: m.layout.max}, c)
 	m.activeMu.Unlock()
-	m.removeVMAs(usermem.AddrRange{End: m.layout.max}, &c)
-	m.forgetMappings(&c)
+	m.removeVMAs(usermem.AddrRange{End: m.layout.max}, c)
+	m.forgetMappings(c)
 	m.mappingMu.Unlock()
 	c.drop()
 	m.metadataMu.Lock()

@@ -81,7 +81,7 @@ func (m *MemoryManager) MMap(o MMapOpts) (uintptr, error) {
 		}
 	}
 
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
@@ -109,7 +109,7 @@ func (m *MemoryManager) MMap(o MMapOpts) (uintptr, error) {
 	if err := m.checkLimits(ar, &v, o.IPCLock); err != nil {
 		return 0, err
 	}
-	if err := m.place(ar, v, o.Precommit || v.lock == lockEager, &c); err != nil {
+	if err := m.place(ar, v, o.Precommit || v.lock == lockEager, c); err != nil {
 		return 0, err
 	}
 	return ar.Start, nil
@@ -211,9 +211,9 @@ func (m *MemoryManager) MUnmap(addr uintptr, length uint64) error {
 	if err != nil || length == 0 || ar.End > m.layout.max {
 		return unix.EINVAL
 	}
-	var c change
+	c := newChange()
 	m.mappingMu.Lock()
-	m.unmapLocked(ar, &c)
+	m.unmapLocked(ar, c)
 	m.mappingMu.Unlock()
 	c.drop()
 	return nil
@@ -242,7 +242,7 @@ func (m *MemoryManager) MProtect(addr uintptr, length uint64, perms memmap.Acces
 	if length == 0 {
 		return nil
 	}
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
@@ -289,9 +289,9 @@ func (m *MemoryManager) MProtect(addr uintptr, length uint64, perms memmap.Acces
 		}
 		m.sizes.remove(&was, uintptr(n))
 		m.sizes.add(v, uintptr(n))
-		m.reprotect(vmaRange(it), v, &c)
+		m.reprotect(vmaRange(it), v, c)
 		if !was.perms.Any() {
-			m.mapAhead(it, vmaRange(it), v.lock == lockEager, &c)
+			m.mapAhead(it, vmaRange(it), v.lock == lockEager, c)
 		}
 	}
 	if err == nil && pos < ar.End {
@@ -299,9 +299,9 @@ func (m *MemoryManager) MProtect(addr uintptr, length uint64, perms memmap.Acces
 	}
 	m.vmas.MergeRange(r)
 	m.pmas.MergeRange(r)
-	if aerr := m.apply(&c); aerr != nil {
+	if aerr := m.apply(c); aerr != nil {
 		// The host's state is unknown: forget it, faults bring it back.
-		m.refault(ar, &c)
+		m.refault(ar, c)
 		if err == nil {
 			err = aerr
 		}

@@ -43,7 +43,7 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 		}
 	}
 
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
@@ -65,12 +65,12 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 	// Shrinking, where it is: the tail goes.
 	if new64 <= old64 && !o.Fixed && !o.DontUnmap {
 		if new64 < old64 {
-			m.unmapLocked(usermem.AddrRange{Start: oldAddr + uintptr(new64), End: src.End}, &c)
+			m.unmapLocked(usermem.AddrRange{Start: oldAddr + uintptr(new64), End: src.End}, c)
 		}
 		return oldAddr, nil
 	}
 	if new64 < old64 {
-		m.unmapLocked(usermem.AddrRange{Start: oldAddr + uintptr(new64), End: src.End}, &c)
+		m.unmapLocked(usermem.AddrRange{Start: oldAddr + uintptr(new64), End: src.End}, c)
 		src.End = oldAddr + uintptr(new64)
 		old64 = new64
 	}
@@ -98,7 +98,7 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 			if v.mappable != nil {
 				g.offset = v.offsetOf(it.Start(), grown.Start)
 			}
-			if err := m.place(grown, g, v.lock == lockEager, &c); err != nil {
+			if err := m.place(grown, g, v.lock == lockEager, c); err != nil {
 				return 0, err
 			}
 			return oldAddr, nil
@@ -114,7 +114,7 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 		}
 		dst = usermem.AddrRange{Start: a, End: a + uintptr(new64)}
 	}
-	if err := m.move(src, dst, o.DontUnmap, &c); err != nil {
+	if err := m.move(src, dst, o.DontUnmap, c); err != nil {
 		return 0, err
 	}
 	return dst.Start, nil

@@ -13,7 +13,7 @@ import (
 // accepts. Only addresses below addr+size(object) belong to it. It returns nil if there is
 // none.
 func (m *MemoryManager) UnmapObject(addr uintptr, size func(memmap.Mappable) (uint64, bool)) memmap.Mappable {
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
@@ -35,7 +35,7 @@ func (m *MemoryManager) UnmapObject(addr uintptr, size func(memmap.Mappable) (ui
 			end = min(end, addr+uintptr(memmap.PageUp(n)))
 		}
 		ar := vmaRange(it)
-		m.unmapLocked(usermem.AddrRange{Start: ar.Start, End: ar.End}, &c)
+		m.unmapLocked(usermem.AddrRange{Start: ar.Start, End: ar.End}, c)
 		it = m.vmas.LowerBound(ar.End)
 	}
 	return found

@@ -5,7 +5,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runsc/pkg/platform"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/usermem"
 )
@@ -50,7 +49,7 @@ func (m *MemoryManager) HandleFault(addr uintptr, at memmap.AccessType) error {
 
 // handleMappedFault returns errMapErr where no VMA is; its type lets HandleFault compare.
 func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (ferr error) {
-	var c change
+	c := newChange()
 	defer c.drop()
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
@@ -65,8 +64,8 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 	page := usermem.AddrRange{Start: memmap.PageDown(addr), End: memmap.PageDown(addr) + pageSize}
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
-	if err := m.ensure(vmaRange(vit), v, page, around(vit, page), at, &c); err != nil {
-		m.apply(&c)
+	if err := m.ensure(vmaRange(vit), v, page, around(vit, page), at, c); err != nil {
+		m.apply(c)
 		return errBusErr
 	}
 	if len(c.remap)+len(c.protect) == 0 {
@@ -75,7 +74,7 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 		it := m.pmas.Find(addr)
 		switch {
 		case !at.Any() && v.eff().Write && !it.Value().eff.Write:
-			if err := m.ensure(vmaRange(vit), v, page, around(vit, page), memmap.Write, &c); err != nil {
+			if err := m.ensure(vmaRange(vit), v, page, around(vit, page), memmap.Write, c); err != nil {
 				return errBusErr
 			}
 		case !at.Any():
@@ -85,10 +84,10 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 		default:
 			near := usermem.AddrRange{Start: addr &^ (cowChunk - 1), End: addr&^(cowChunk-1) + cowChunk}
 			near = near.Intersect(vmaRange(vit)).Intersect(usermem.AddrRange(it.Range()))
-			m.as.Batch(func(ops platform.Ops) { m.emit(&change{remap: []usermem.AddrRange{near}}, ops) })
+			c.remap = append(c.remap, near)
 		}
 	}
-	if m.apply(&c) != nil {
+	if m.apply(c) != nil {
 		return errBusErr
 	}
 	return nil

@@ -1,6 +1,8 @@
 package mm
 
 import (
+	"sync"
+
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/platform"
@@ -63,7 +65,7 @@ type removedVMA struct {
 }
 
 // change collects what a change of PMAs means for the host, and what is to be let go of
-// when the host has followed. The zero change is empty.
+// when the host has followed. It is used by one call and then again by another one.
 type change struct {
 	unmap   []usermem.AddrRange // to be unmapped where no PMA is
 	remap   []usermem.AddrRange // PMAs here are new or point elsewhere
@@ -72,7 +74,19 @@ type change struct {
 
 	refs []droppedRef
 	vmas []removedVMA
+
+	m    *MemoryManager     // whose change is being applied
+	emit func(platform.Ops) // m.emit with this change; made once
 }
+
+var changes = sync.Pool{New: func() any {
+	c := &change{}
+	c.emit = func(ops platform.Ops) { c.m.emit(c, ops) }
+	return c
+}}
+
+// newChange is an empty change; drop ends it.
+func newChange() *change { return changes.Get().(*change) }
 
 func addRange(l []usermem.AddrRange, ar usermem.AddrRange) []usermem.AddrRange {
 	if n := len(l) - 1; n >= 0 && l[n].End == ar.Start {
@@ -82,7 +96,7 @@ func addRange(l []usermem.AddrRange, ar usermem.AddrRange) []usermem.AddrRange {
 	return append(l, ar)
 }
 
-// drop lets go of what the change removed. No lock is held.
+// drop lets go of what the change removed, and of the change. No lock is held.
 func (c *change) drop() {
 	for _, r := range c.refs {
 		r.file.DecRef(r.fr)
@@ -92,8 +106,18 @@ func (c *change) drop() {
 			id.DecRef()
 		}
 	}
-	c.refs, c.vmas = nil, nil
+	clear(c.refs)
+	clear(c.vmas)
+	c.refs, c.vmas = c.refs[:0], c.vmas[:0]
+	c.done()
+	c.commit = false
+	if cap(c.refs)+cap(c.vmas)+cap(c.remap) < 4096 {
+		changes.Put(c)
+	}
 }
+
+// done forgets what the host was told.
+func (c *change) done() { c.unmap, c.remap, c.protect = c.unmap[:0], c.remap[:0], c.protect[:0] }
 
 // apply makes the host follow. activeMu is held for writing. An error is ENOMEM for the
 // caller: the host refused, and its state in the ranges is unknown.
@@ -102,8 +126,10 @@ func (m *MemoryManager) apply(c *change) error {
 		return nil
 	}
 	m.changes++
-	err := m.as.Batch(func(ops platform.Ops) { m.emit(c, ops) })
-	c.unmap, c.remap, c.protect = nil, nil, nil
+	c.m = m
+	err := m.as.Batch(c.emit)
+	c.m = nil
+	c.done()
 	if err != nil {
 		return unix.ENOMEM
 	}
@@ -169,7 +195,7 @@ func (m *MemoryManager) removePMAs(ar usermem.AddrRange, c *change) {
 
 // Invalidate implements memmap.MappingSpace.
 func (m *MemoryManager) Invalidate(ar usermem.AddrRange, private bool) {
-	var c change
+	c := newChange()
 	m.activeMu.Lock()
 	r := segment.Range[uintptr](ar)
 	it := m.pmas.LowerBound(r.Start)
@@ -185,7 +211,7 @@ func (m *MemoryManager) Invalidate(ar usermem.AddrRange, private bool) {
 		c.refs = append(c.refs, droppedRef{p.file, p.fileRange(part.Start, part)})
 		it = m.pmas.Remove(it)
 	}
-	m.apply(&c)
+	m.apply(c)
 	m.activeMu.Unlock()
 	c.drop()
 }
