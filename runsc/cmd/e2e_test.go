@@ -16,6 +16,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"runsc/runsc/console"
 )
 
 // End-to-end tests: the real program with real processes. They need root, and busybox for
@@ -435,6 +437,95 @@ func TestSignalsAreForwarded(t *testing.T) {
 				if got := string(buf[:n]); got != tc.want+"\n" || cmd.ProcessState.ExitCode() != 7 {
 					t.Errorf("got %q, exit %d", got, cmd.ProcessState.ExitCode())
 				}
+				e.ok("delete", "-f", e.id())
+			})
+		}
+	}
+}
+
+// terminal is a terminal with a command on it, as a user has it.
+type terminal struct {
+	master, slave *os.File
+	before        *unix.Termios
+}
+
+func startOnTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
+	t.Helper()
+	master, slave, err := console.New(&specs.Box{Height: 33, Width: 101})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { master.Close(); slave.Close() })
+	before, err := unix.IoctlGetTermios(int(slave.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return &terminal{master, slave, before}
+}
+
+func (tm *terminal) settings() unix.Termios {
+	now, err := unix.IoctlGetTermios(int(tm.slave.Fd()), unix.TCGETS)
+	if err != nil {
+		return unix.Termios{}
+	}
+	return *now
+}
+
+// expect reads until want appears.
+func (tm *terminal) expect(t *testing.T, want string) {
+	t.Helper()
+	var got []byte
+	fd := int(tm.master.Fd())
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(string(got), want); {
+		if time.Now().After(deadline) {
+			t.Fatalf("read %q, want %q", got, want)
+		}
+		if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 100); n == 1 && err == nil {
+			buf := make([]byte, 256)
+			n, _ := unix.Read(fd, buf)
+			got = append(got, buf[:max(n, 0)]...)
+		}
+	}
+}
+
+func TestTerminal(t *testing.T) {
+	for _, how := range []string{"run", "exec"} {
+		for _, end := range []string{"^C", "TERM", "KILL"} {
+			t.Run(how+" "+end, func(t *testing.T) {
+				e := newEnv(t, "sh", "-c", trapScript)
+				cmd := e.command("run", e.id())
+				if how == "exec" {
+					e.spec.Process.Args = []string{"sleep", "1000"}
+					e.writeSpec()
+					e.ok("run", "-d", e.id())
+					cmd = e.command("exec", "-t", e.id(), "sh", "-c", trapScript)
+				} else {
+					e.spec.Process.Terminal = true
+					e.writeSpec()
+				}
+				tm := startOnTerminal(t, cmd)
+				tm.expect(t, "ready\r\n")
+				e.eventually("raw mode", func() bool { return tm.settings().Lflag&unix.ISIG == 0 })
+				switch end {
+				case "^C":
+					tm.master.Write([]byte{3})
+					tm.expect(t, "signal 2\r\n")
+				case "TERM":
+					cmd.Process.Signal(unix.SIGTERM)
+					tm.expect(t, "signal 15\r\n")
+				case "KILL":
+					cmd.Process.Kill()
+				}
+				cmd.Wait()
+				if code := cmd.ProcessState.ExitCode(); end != "KILL" && code != 7 {
+					t.Errorf("exit %d", code)
+				}
+				e.eventually("terminal restored", func() bool { return tm.settings() == *tm.before })
 				e.ok("delete", "-f", e.id())
 			})
 		}

@@ -82,9 +82,9 @@ func MakeRaw(f *os.File) (*unix.Termios, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What cfmakeraw(3) does, except that output processing stays: messages of ours go to
-	// the same terminal.
+	// What cfmakeraw(3) does.
 	raw := *old
+	raw.Oflag &^= unix.OPOST
 	raw.Iflag &^= unix.IGNBRK | unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
 	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
 	raw.Cflag &^= unix.CSIZE | unix.PARENB
@@ -99,6 +99,7 @@ type Session struct {
 	in     *os.File
 	old    *unix.Termios // nil if the caller's stdin is no terminal
 
+	guard  *os.Process // nil if old is
 	winch  chan os.Signal
 	output chan struct{} // closed when all output has been copied
 	stop   sync.Once
@@ -116,6 +117,11 @@ func Serve(master *os.File) (*Session, error) {
 			return nil, fmt.Errorf("setting terminal to raw mode: %w", err)
 		}
 		s.old = old
+		if s.guard, err = startGuard(s.in, old); err != nil {
+			s.Restore()
+			master.Close()
+			return nil, err
+		}
 		signal.Notify(s.winch, unix.SIGWINCH)
 		go func() {
 			for range s.winch {
@@ -171,6 +177,11 @@ func (s *Session) Restore() error {
 		return nil
 	}
 	err := unix.IoctlSetTermios(int(s.in.Fd()), unix.TCSETSW, s.old)
+	if s.guard != nil {
+		s.guard.Kill()
+		s.guard.Wait()
+		s.guard = nil
+	}
 	if errors.Is(err, unix.EIO) {
 		return nil // the terminal was hung up
 	}
