@@ -22,6 +22,7 @@ func NativeChroot(rootfs string, env []string, binds []string, args ...string) *
 	var s strings.Builder
 	s.WriteString(`set -e
 R=$1; shift
+mount --bind "$R" "$R"
 mount -t proc proc "$R/proc"
 mount -t tmpfs -o mode=755 tmpfs "$R/dev"
 for d in null zero full random urandom tty; do : >"$R/dev/$d"; mount --bind "/dev/$d" "$R/dev/$d"; done

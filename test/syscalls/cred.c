@@ -130,7 +130,7 @@ TEST(capability_bounding_and_ambient)
 	CHECK_EQ(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_KILL, 0, 0), 1);
 	SYS(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
 	CHECK_EQ(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_KILL, 0, 0), 0);
-	caps[0].inheritable &= ~(1U << CAP_KILL);
+	caps[0].inheritable &= ~(1U << CAP_KILL | 1U << CAP_CHOWN);
 	SYS(syscall(SYS_capset, &hdr, caps));
 	CHECK_ERRNO(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_KILL, 0, 0), EPERM);
 	/* A program executed by root gets the bounding set only. */

@@ -277,7 +277,7 @@ TEST(seccomp_filter_inside)
 	{
 		SYS(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 		SYS(syscall(SYS_seccomp, 1, 0, &prog));
-		CHECK_ERRNO(getppid(), 42);
+		CHECK_ERRNO(syscall(SYS_getppid), 42);
 		CHECK(getpid() > 0);
 		CHECK_EQ(atoi(field("/proc/self/status", "Seccomp")), 2);
 		syscall(SYS_getpgrp);
