@@ -73,6 +73,27 @@ func command(env string) *exec.Cmd {
 	return cmd
 }
 
+// startProcess runs Serve in a process of its own, with the filter.
+func startProcess(t testing.TB, server *os.File, cfg Config) <-chan error {
+	arg, err := json.Marshal(cfg)
+	must(t, err)
+	cmd := command(string(arg))
+	cmd.ExtraFiles = []*os.File{server}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	must(t, cmd.Start())
+	server.Close()
+	done := make(chan error, 1)
+	go func() {
+		err := cmd.Wait()
+		if err != nil {
+			err = fmt.Errorf("%w: %s%s", err, seccomp.Describe(out.Bytes()), out.Bytes())
+		}
+		done <- err
+	}()
+	return done
+}
+
 // Everything that the other tests make a gofer do works with the filter on.
 func TestUnderFilter(t *testing.T) {
 	if raceEnabled {
@@ -80,25 +101,7 @@ func TestUnderFilter(t *testing.T) {
 	}
 	old := start
 	defer func() { start = old }()
-	start = func(t testing.TB, server *os.File, cfg Config) <-chan error {
-		arg, err := json.Marshal(cfg)
-		must(t, err)
-		cmd := command(string(arg))
-		cmd.ExtraFiles = []*os.File{server}
-		var out bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &out
-		must(t, cmd.Start())
-		server.Close()
-		done := make(chan error, 1)
-		go func() {
-			err := cmd.Wait()
-			if err != nil {
-				err = fmt.Errorf("%w: %s%s", err, seccomp.Describe(out.Bytes()), out.Bytes())
-			}
-			done <- err
-		}()
-		return done
-	}
+	start = startProcess
 	for name, test := range map[string]func(*testing.T){
 		"creation": TestCreationSetsOwnerAndMode, "symlinks": TestNothingLeadsOut,
 		"readonly": TestReadOnlyTreeRefusesChanges, "special": TestSpecialFilesAreNotOpened,

@@ -697,7 +697,11 @@ func TestManyTasksUseOneTree(t *testing.T) {
 	})
 }
 
+// benchmark runs with the gofer in a process of its own, as it is in life.
 func benchmark(b *testing.B, shared bool, run func(s *sandbox)) {
+	old := start
+	defer func() { start = old }()
+	start = startProcess
 	s := mount(b, b.TempDir(), shared)
 	must(b, os.MkdirAll(s.host("a/b/c"), 0o755))
 	must(b, os.WriteFile(s.host("a/b/c/f"), make([]byte, 1<<20), 0o644))
@@ -749,6 +753,15 @@ func BenchmarkSentryOpenClose(b *testing.B) {
 			})
 		})
 	}
+}
+
+func BenchmarkSentryCreateUnlink(b *testing.B) {
+	benchmark(b, false, func(s *sandbox) {
+		for b.Loop() {
+			s.open("a/b/c/new", unix.O_CREAT|unix.O_RDWR).DecRef(task)
+			must(b, s.v.UnlinkAt(task, s.op("a/b/c/new")))
+		}
+	})
 }
 
 func BenchmarkSentryRead4K(b *testing.B) {
