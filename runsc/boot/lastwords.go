@@ -32,7 +32,7 @@ func LastWords(stderr []byte) (words string, orderly bool) {
 		}
 	}
 	for i, line := range lines {
-		for _, head := range []string{"panic: ", "fatal error: ", "SIGSYS: ", "SIGSEGV: ", "SIGBUS: ", "SIGILL: ", "runtime: "} {
+		for _, head := range []string{"panic: ", "fatal error: ", "SIGABRT: ", "SIGQUIT: ", "SIGSYS: ", "SIGSEGV: ", "SIGBUS: ", "SIGILL: ", "runtime: "} {
 			if !bytes.HasPrefix(line, []byte(head)) {
 				continue
 			}
