@@ -169,15 +169,19 @@ func NewAnonFileAt(name string, inode Inode, f File, flags uint32) *FileDescript
 	return NewFileDescription(AnonPath(name, inode), f, flags)
 }
 
-// AnonPath makes the place of a file without a path; a reference on inode passes to it.
-// Names that begin with "/" are those of unlinked files (memfd_create(2), shared memory) and
-// are shown with " (deleted)".
+// AnonPath makes the place of a file without a path, as NewAnonFile names it; a reference on
+// inode passes to it. A name that begins with "/" is shown as it is.
 func AnonPath(name string, inode Inode) Path {
 	if n, ok := inode.(InodeNumberer); ok && (name == "pipe" || name == "socket") {
 		name += ":[" + utoa(n.InodeNumber()) + "]"
 	} else if !strings.HasPrefix(name, "/") {
 		name = "anon_inode:" + name
 	}
+	return NamedAnonPath(name, inode)
+}
+
+// NamedAnonPath is AnonPath with a complete name.
+func NamedAnonPath(name string, inode Inode) Path {
 	d := newDentry(nil, nil, name, inode)
 	d.flags.Or(dentryAnon)
 	return Path{anonMount, d}

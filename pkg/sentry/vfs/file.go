@@ -75,6 +75,14 @@ type IOTimeouts interface {
 	WriteTimeout() int64
 }
 
+// Positioner is implemented by seekable files that keep the position themselves (files of
+// the host, whose position other processes share). Seek then moves it; Read and Write serve
+// pread(2) and pwrite(2).
+type Positioner interface {
+	ReadAtPosition(ctx context.Context, dst usermem.Sequence) (int, error)
+	WriteAtPosition(ctx context.Context, src usermem.Sequence) (int, error)
+}
+
 // FileDefaults refuses everything with the errors of a Linux file without that operation.
 // Embed it, with waiter.AlwaysReady or a waiter.Queue beside it.
 type FileDefaults struct{}

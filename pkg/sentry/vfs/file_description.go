@@ -22,6 +22,7 @@ type FileDescription struct {
 	typ   uint32 // S_IFMT part of the mode
 	// mode is O_RDONLY, O_WRONLY, O_RDWR or O_PATH.
 	readable, writable, pathOnly, seekable bool
+	positioner                             Positioner // nil: off is the position
 	// writeAccess: this description counts in InodeBase.writers, and in the mount's.
 	writeAccess bool
 
@@ -57,6 +58,7 @@ func NewFileDescription(p Path, f File, flags uint32) *FileDescription {
 		fd.readable = acc == unix.O_RDONLY || acc == unix.O_RDWR
 		fd.writable = acc == unix.O_WRONLY || acc == unix.O_RDWR
 		fd.seekable = f.Seekable()
+		fd.positioner, _ = f.(Positioner)
 	}
 	fd.status.Store(flags &^ (unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_TRUNC | unix.O_CLOEXEC))
 	return fd
@@ -179,6 +181,11 @@ func (fd *FileDescription) Read(ctx context.Context, dst usermem.Sequence) (int,
 		fd.accessed(ctx, n)
 		return n, err
 	}
+	if fd.positioner != nil {
+		n, err := fd.positioner.ReadAtPosition(ctx, dst)
+		fd.accessed(ctx, n)
+		return n, err
+	}
 	fd.mu.Lock()
 	n, err := fd.file.Read(ctx, dst, fd.off)
 	if n > 0 {
@@ -218,6 +225,13 @@ func (fd *FileDescription) Write(ctx context.Context, src usermem.Sequence) (int
 		}
 		return n, err
 	}
+	if fd.positioner != nil {
+		n, err := fd.positioner.WriteAtPosition(ctx, src)
+		if n > 0 {
+			fd.notify(unix.IN_MODIFY)
+		}
+		return n, err
+	}
 	fd.mu.Lock()
 	defer fd.mu.Unlock()
 	n, end, err := fd.write(ctx, src, fd.off, fd.status.Load()&unix.O_APPEND != 0)
@@ -239,7 +253,7 @@ func (fd *FileDescription) PWriteFlags(ctx context.Context, src usermem.Sequence
 
 // WriteFlags is Write with another idea of O_APPEND (pwritev2(2) with offset -1).
 func (fd *FileDescription) WriteFlags(ctx context.Context, src usermem.Sequence, appendMode bool) (int, error) {
-	if !fd.seekable {
+	if !fd.seekable || fd.positioner != nil {
 		return fd.Write(ctx, src)
 	}
 	if !fd.writable {
@@ -310,6 +324,10 @@ const maxFileOffset = 1<<63 - 1
 
 // Offset is the file's position.
 func (fd *FileDescription) Offset() int64 {
+	if fd.positioner != nil {
+		n, _ := fd.file.Seek(noTask, 0, unix.SEEK_CUR, 0)
+		return n
+	}
 	fd.mu.Lock()
 	defer fd.mu.Unlock()
 	return fd.off

@@ -1,7 +1,5 @@
 package vfs
 
-import "strings"
-
 // Names of places: getcwd(2), /proc/PID/fd, /proc/PID/maps.
 
 // nameBuffer is filled from its end.
@@ -72,10 +70,7 @@ func pathNameOnce(root, p Path) (string, bool) {
 func (v *VFS) PathName(root, p Path) string {
 	d := p.Dentry
 	if d.has(dentryAnon) {
-		if n := d.Name(); !strings.HasPrefix(n, "/") {
-			return n
-		}
-		return d.Name() + " (deleted)"
+		return d.Name()
 	}
 	s, ok := v.pathName(root, p)
 	if !ok {

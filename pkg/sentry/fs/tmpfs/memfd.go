@@ -34,7 +34,7 @@ func (fs *Filesystem) NewMemfd(ctx context.Context, name string, sealable, noexe
 	if noexec {
 		r.seals |= sealExec
 	}
-	return vfs.NewAnonFileAt("/memfd:"+name, r, &r.file, unix.O_RDWR|largefile)
+	return vfs.NewAnonFileAt("/memfd:"+name+" (deleted)", r, &r.file, unix.O_RDWR|largefile)
 }
 
 // largefile is O_LARGEFILE, which F_GETFL of a memfd shows.
