@@ -78,6 +78,15 @@ func (s *Set[K, V]) Len() int { return s.n }
 // Clear removes every segment.
 func (s *Set[K, V]) Clear() { s.leaves, s.n = nil, 0 }
 
+// Clone copies the set, with the values as they are.
+func (s *Set[K, V]) Clone() Set[K, V] {
+	c := Set[K, V]{leaves: make([]*leaf[K, V], len(s.leaves)), n: s.n}
+	for i, lf := range s.leaves {
+		c.leaves[i] = &leaf[K, V]{ranges: append([]Range[K](nil), lf.ranges...), values: append([]V(nil), lf.values...)}
+	}
+	return c
+}
+
 // First is the lowest segment.
 func (s *Set[K, V]) First() Iter[K, V] { return Iter[K, V]{s, 0, 0} }
 

@@ -127,6 +127,9 @@ func run(t *testing.T, ops []byte) {
 		}
 	}
 	m.check(t, &s, true)
+	c := s.Clone()
+	s.RemoveRange(Range[uint64]{0, uint64(len(m))})
+	m.check(t, &c, true)
 }
 
 func TestAgainstModel(t *testing.T) {

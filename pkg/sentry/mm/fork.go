@@ -23,24 +23,9 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
 	n.layout, n.brk, n.limits = m.layout, m.brk, m.limits
-	for it := m.vmas.First(); it.Ok(); it = it.Next() {
-		v := *it.Value()
-		if v.dontFork {
-			continue
-		}
-		v.lock = lockNone // mlock(2): locks are not inherited
-		ar := vmaRange(it)
-		if v.mappable != nil {
-			if err := v.mappable.CopyMapping(n, ar, ar, v.offset, v.canWriteShared()); err != nil {
-				n.DecUsers()
-				return nil, err
-			}
-		}
-		if v.id != nil {
-			v.id.IncRef()
-		}
-		n.sizes.add(&v, ar.Length())
-		n.vmas.InsertApart(it.Range(), v)
+	if err := n.inheritVMAs(m); err != nil {
+		n.DecUsers()
+		return nil, err
 	}
 
 	c := newChange()
@@ -66,12 +51,43 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 	return n, nil
 }
 
+// inheritVMAs copies the VMAs of m that are inherited. An error leaves m with the VMAs
+// that its mappables know of.
+func (m *MemoryManager) inheritVMAs(o *MemoryManager) error {
+	m.vmas = o.vmas.Clone()
+	for it := m.vmas.First(); it.Ok(); {
+		v := it.Value()
+		if v.dontFork {
+			it = m.vmas.Remove(it)
+			continue
+		}
+		v.lock = lockNone // mlock(2): locks are not inherited
+		ar := vmaRange(it)
+		if v.mappable != nil {
+			if err := v.mappable.CopyMapping(m, ar, ar, v.offset, v.canWriteShared()); err != nil {
+				for it.Ok() {
+					it = m.vmas.Remove(it)
+				}
+				return err
+			}
+		}
+		if v.id != nil {
+			v.id.IncRef()
+		}
+		m.sizes.add(v, ar.Length())
+		it = it.Next()
+	}
+	return nil
+}
+
 // sharePMAs gives n what m has, copy-on-write where the VMA is private. Both activeMu are
 // held.
 func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) {
+	inherited := true
 	for vit := m.vmas.First(); vit.Ok(); vit = vit.Next() {
 		v := vit.Value()
 		if v.dontFork || v.wipeOnFork {
+			inherited = false
 			continue
 		}
 		vr := vmaRange(vit)
@@ -88,10 +104,19 @@ func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) {
 				}
 			}
 			p.file.IncRef(p.fileRange(ar.Start, ar))
-			n.pmas.Insert(segment.Range[uintptr](ar), *p)
 		}
 	}
-	m.pmas.MergeRange(segment.Range[uintptr]{End: m.layout.max})
+	n.pmas = m.pmas.Clone()
+	if !inherited {
+		for vit := m.vmas.First(); vit.Ok(); vit = vit.Next() {
+			if v := vit.Value(); v.dontFork || v.wipeOnFork {
+				n.pmas.RemoveRange(vit.Range()) // no reference was taken for these
+			}
+		}
+	}
+	all := segment.Range[uintptr]{End: m.layout.max}
+	m.pmas.MergeRange(all)
+	n.pmas.MergeRange(all)
 }
 
 // isOurs says whether the pages belong to the memory file.

@@ -185,6 +185,14 @@ func (m *MemoryManager) removePMAs(ar usermem.AddrRange, c *change) {
 		return
 	}
 	c.unmap = addRange(c.unmap, ar)
+	if m.pmas.First().Start() >= r.Start && m.pmas.Last().End() <= r.End {
+		for ; it.Ok(); it = it.Next() {
+			p := it.Value()
+			c.refs = append(c.refs, droppedRef{p.file, p.fileRange(it.Start(), usermem.AddrRange(it.Range()))})
+		}
+		m.pmas.Clear()
+		return
+	}
 	for it.Ok() && it.Start() < r.End {
 		it = m.pmas.Isolate(it, r)
 		p := it.Value()

@@ -117,6 +117,16 @@ func (m *MemoryManager) insertVMA(ar usermem.AddrRange, v vma) vmaIter {
 func (m *MemoryManager) removeVMAs(ar usermem.AddrRange, c *change) {
 	r := segment.Range[uintptr](ar)
 	it := m.vmas.LowerBound(r.Start)
+	if it.Ok() && m.vmas.First().Start() >= r.Start && m.vmas.Last().End() <= r.End {
+		for ; it.Ok(); it = it.Next() {
+			if v := it.Value(); v.mappable != nil || v.id != nil {
+				c.vmas = append(c.vmas, removedVMA{vmaRange(it), *v})
+			}
+		}
+		m.vmas.Clear()
+		m.sizes = sizes{peakAS: m.sizes.peakAS}
+		return
+	}
 	for it.Ok() && it.Start() < r.End {
 		it = m.vmas.Isolate(it, r)
 		v := it.Value()
