@@ -660,6 +660,76 @@ func TestMappingsAreCoherent(t *testing.T) {
 	})
 }
 
+// On an overlay, as container engines make them, a walk or an open for reading copies nothing
+// up, and whoever has a file open or mapped follows when it is copied up.
+func TestOverlayCopyUp(t *testing.T) {
+	base := t.TempDir()
+	for _, d := range []string{"lower", "upper", "work", "merged"} {
+		must(t, os.Mkdir(filepath.Join(base, d), 0o755))
+	}
+	must(t, os.WriteFile(filepath.Join(base, "lower/f"), []byte("lower data"), 0o644))
+	must(t, os.Mkdir(filepath.Join(base, "lower/d"), 0o755))
+	must(t, os.WriteFile(filepath.Join(base, "lower/d/g"), []byte("g"), 0o644))
+	merged := filepath.Join(base, "merged")
+	opts := fmt.Sprintf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", base, base, base)
+	if err := unix.Mount("overlay", merged, "overlay", 0, opts); err != nil {
+		t.Skipf("no overlay can be mounted here: %v", err)
+	}
+	defer unix.Unmount(merged, unix.MNT_DETACH)
+	for _, shared := range []bool{false, true} {
+		t.Run(fmt.Sprintf("shared=%v", shared), func(t *testing.T) {
+			s := mount(t, merged, shared)
+			name := fmt.Sprintf("f%v", shared)
+			must(t, os.WriteFile(filepath.Join(base, "lower", name), []byte("lower data"), 0o644))
+			upper := func() bool {
+				_, err := os.Lstat(filepath.Join(base, "upper", name))
+				return err == nil
+			}
+			ro := s.open(name, unix.O_RDONLY)
+			defer ro.DecRef(task)
+			m, err := ro.Mappable(task)
+			must(t, err)
+			as := &space{}
+			first := memmap.Range{Start: 0, End: 4096}
+			ar := usermem.AddrRange{Start: 0x10000, End: 0x11000}
+			must(t, m.AddMapping(as, ar, 0, false))
+			defer m.RemoveMapping(as, ar, 0, false)
+			old := translate(t, m, first, memmap.Read)
+			if b := page(t, old, memmap.Read); string(b[:5]) != "lower" || upper() {
+				t.Errorf("mapped %q, copied up %v", b[:5], upper())
+			}
+			rw := s.open(name, unix.O_RDWR)
+			defer rw.DecRef(task)
+			if len(as.forgot) != 1 || !upper() {
+				t.Errorf("forgot %v, copied up %v", as.forgot, upper())
+			}
+			s.write(rw, "upper")
+			if got := s.pread(ro, 0); got != "upper data" {
+				t.Errorf("read %q", got)
+			}
+			if b := page(t, translate(t, m, first, memmap.Read), memmap.Read); string(b[:5]) != "upper" {
+				t.Errorf("mapped %q", b[:5])
+			}
+			if a, b := s.stat(name), lstat(t, s.host(name)); a.Ino != b.Ino || a.Size != 10 {
+				t.Errorf("stat %+v, host %+v", a, b)
+			}
+			// Names and links across the copy-up.
+			must(t, s.v.LinkAt(task, s.op(name), s.op(name+"-link")))
+			if a := s.stat(name + "-link"); a.Nlink != 2 || a.Ino != s.stat(name).Ino {
+				t.Errorf("linked %+v", a)
+			}
+			if !shared {
+				must(t, s.v.UnlinkAt(task, s.op("d/g")))
+				must(t, s.v.RmdirAt(task, s.op("d")))
+				must(t, s.v.MkdirAt(task, s.op("d"), 0o700))
+			}
+			if got := s.names("d"); len(got) != 2 {
+				t.Errorf("%v", got)
+			}
+		})
+	}
+}
+
 func TestManyTasksUseOneTree(t *testing.T) {
 	both(t, func(t *testing.T, s *sandbox) {
 		must(t, s.v.MkdirAt(task, s.op("d"), 0o755))
