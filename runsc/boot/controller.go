@@ -94,6 +94,7 @@ func (c *Controller) create(a *CreateArgs, _ *struct{}) error {
 		Mounts:     a.Mounts,
 		UserLogFD:  -1,
 		PlatformFD: -1,
+		ControlFD:  c.fd,
 		Console:    a.Console,
 	}
 	args.Spec = new(specs.Spec)

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/log"
+	"runsc/runsc/boot/filter"
 )
 
 // Loader runs the containers of one sandbox.
@@ -27,6 +28,8 @@ type Loader struct {
 	mu         sync.Mutex // guards the fields below
 	containers map[string]*fakeContainer
 	paused     bool
+
+	controlFD int
 }
 
 type fakeContainer struct {
@@ -48,12 +51,14 @@ type fakeProcess struct {
 
 // NewLoader builds the sandbox's kernel and its init process, stopped.
 func NewLoader(a Args) (*Loader, error) {
-	l := &Loader{containers: make(map[string]*fakeContainer)}
+	l := &Loader{controlFD: a.ControlFD, containers: make(map[string]*fakeContainer)}
 	return l, l.CreateSubcontainer(a.ID, a)
 }
 
 // InstallFilters confines the process's system calls.
-func (l *Loader) InstallFilters() error { return nil }
+func (l *Loader) InstallFilters() error {
+	return filter.Install(filter.Options{ControlFD: l.controlFD})
+}
 
 // CreateSubcontainer adds a container and its init process, stopped.
 func (l *Loader) CreateSubcontainer(cid string, a Args) error {

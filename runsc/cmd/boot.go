@@ -70,7 +70,7 @@ func (b *Boot) SetFlags(f *flag.FlagSet) {
 	f.BoolVar(&b.console, "console", false, "stdio is a terminal")
 	f.BoolVar(&b.setupRoot, "setup-root", false, "move into an empty root")
 	f.BoolVar(&b.applyCaps, "apply-caps", false, "give up all capabilities")
-	f.BoolVar(&b.attached, "attached", false, "the client stays: tell it how the container ended, and what goes wrong")
+	f.BoolVar(&b.attached, "attached", false, "the client stays: tell it how the container ended")
 	f.BoolVar(&b.pidns, "pidns", false, "the process is the first of its pid namespace")
 }
 
@@ -97,8 +97,7 @@ func (b *Boot) run(id string, conf *config.Config) (uint32, error) {
 	// more often than let the heap of a quiet sandbox double.
 	debug.SetGCPercent(50)
 
-	null, err := devNull()
-	if err != nil {
+	if err := crashOutput(); err != nil {
 		return 0, err
 	}
 	if b.setupRoot {
@@ -131,7 +130,9 @@ func (b *Boot) run(id string, conf *config.Config) (uint32, error) {
 		NumCPU:     b.numCPU,
 		TotalMem:   b.totalMemory,
 		Console:    b.console,
+		ControlFD:  b.controllerFD,
 		PlatformFD: b.deviceFD,
+		ControlFD:  b.controllerFD,
 	})
 	if err != nil {
 		return 0, err
@@ -151,16 +152,6 @@ func (b *Boot) run(id string, conf *config.Config) (uint32, error) {
 	if err := b.sync(); err != nil {
 		return 0, err
 	}
-	errFD := null
-	if logs.debug != nil {
-		errFD = int(logs.debug.Fd())
-	}
-	if errFD != null || !b.attached {
-		if err := moveStderr(errFD); err != nil {
-			return 0, fmt.Errorf("leaving the client's stderr: %w", err)
-		}
-	}
-
 	status, err := l.Wait(id)
 	if err != nil {
 		return 0, err

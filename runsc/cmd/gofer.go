@@ -79,8 +79,7 @@ func (g *Gofer) run(conf *config.Config) error {
 	if err != nil {
 		return err
 	}
-	null, err := devNull()
-	if err != nil {
+	if err := crashOutput(); err != nil {
 		return err
 	}
 	if g.setupRoot {
@@ -127,14 +126,6 @@ func (g *Gofer) run(conf *config.Config) error {
 	if err := installGoferFilter(procFD, conf); err != nil {
 		return fmt.Errorf("installing system call filters: %w", err)
 	}
-	errFD := null
-	if logs.debug != nil {
-		errFD = int(logs.debug.Fd())
-	}
-	if err := moveStderr(errFD); err != nil {
-		return fmt.Errorf("leaving the client's stderr: %w", err)
-	}
-
 	var wg sync.WaitGroup
 	for i, e := range exports {
 		wg.Add(1)

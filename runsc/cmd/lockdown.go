@@ -2,7 +2,7 @@ package cmd
 
 import (
 	"fmt"
-	"os"
+	"runtime/debug"
 	"syscall"
 	"unsafe"
 
@@ -78,16 +78,15 @@ func keepCapabilities(keep uint64) error {
 	return nil
 }
 
-// devNull opens /dev/null, which must happen before the filesystem is given up.
-func devNull() (int, error) {
-	fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: "/dev/null", Err: err}
+// crashOutput makes what the runtime prints when it panics go to the debug log as well. To
+// stderr it goes in any case: that is a pipe to the client, which reads it for as long as it
+// is there.
+func crashOutput() error {
+	if logs.debug == nil {
+		return nil
 	}
-	return fd, nil
-}
-
-// moveStderr makes fd the process's stderr, where the runtime writes when it panics.
-func moveStderr(fd int) error {
-	return unix.Dup3(fd, 2, 0)
+	if err := debug.SetCrashOutput(logs.debug, debug.CrashOptions{}); err != nil {
+		return fmt.Errorf("crash output: %w", err)
+	}
+	return nil
 }

@@ -208,6 +208,9 @@ func (c *Container) startLocked() error {
 	} else {
 		err = c.Sandbox.StartContainer(c.ID)
 	}
+	if errors.Is(err, sandbox.ErrNotRunning) && c.pending != nil {
+		err = c.pending.Epitaph()
+	}
 	if err != nil {
 		return fmt.Errorf("starting container: %w", err)
 	}

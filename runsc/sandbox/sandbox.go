@@ -244,6 +244,11 @@ func (p *Pending) Wait() (uint32, error) {
 	return 0, fmt.Errorf("sandbox %s", trimLines(e.words))
 }
 
+// Epitaph says how the sandbox, which is known to be dead, died.
+func (p *Pending) Epitaph() error {
+	return fmt.Errorf("sandbox %s", trimLines(p.sandbox.epitaph().words))
+}
+
 func numBinds(spec *specs.Spec) int {
 	n := 0
 	for i := range spec.Mounts {
