@@ -311,3 +311,13 @@ func (c *Clock) life(now sample, mult uint64) int64 {
 	ns := scale((now.window+c.older.window)/2, mult) + 1
 	return max(min(c.limit, maxError*((now.mono-c.older.mono)/ns)), minValid/4)
 }
+
+// Frequency is the time stamp counter's rate in Hz, 0 if it is not known.
+func (c *Clock) Frequency() uint64 {
+	c.Monotonic() // there is a line afterwards
+	mult := c.page.mult.Load()
+	if mult == 0 {
+		return 0
+	}
+	return ratio(1e9, mult)
+}

@@ -81,8 +81,7 @@ func (Control) Blocks(ctx context.Context, signo int32) bool {
 	if !ok {
 		return false
 	}
-	_, _, blocked, ignored, _ := t.SignalSets()
-	return (blocked|ignored)&kernel.SignalBit(signo) != 0
+	return t.Blocks(signo)
 }
 
 // FindGroup implements tty.Jobs.
@@ -145,10 +144,12 @@ func (Control) SetControlling(s tty.Session, t *tty.Terminal) {
 	ks.SetControllingTTY(t)
 }
 
-// Forget implements tty.Jobs. The kernel keeps the terminal in the session, so that a process
-// that gives it up alone keeps it; nothing but daemons starting up does so, and they call
-// setsid(2) next.
-func (Control) Forget(context.Context) {}
+// Forget implements tty.Jobs.
+func (Control) Forget(ctx context.Context) {
+	if t, ok := ctx.(*kernel.Task); ok {
+		t.ThreadGroup().ForgetTTY()
+	}
+}
 
 // InstallFile implements tty.Jobs.
 func (Control) InstallFile(ctx context.Context, f *vfs.FileDescription, cloexec bool) (int32, error) {
@@ -161,4 +162,13 @@ func (Control) InstallFile(ctx context.Context, f *vfs.FileDescription, cloexec 
 		f.DecRef(t) // the table has a reference of its own
 	}
 	return n, err
+}
+
+// GroupID is the number of a terminal's foreground group in ns, or -1 if there is none.
+func GroupID(g tty.Group, ns *kernel.PIDNamespace) int32 {
+	pg, ok := g.(group)
+	if !ok {
+		return -1
+	}
+	return pg.IDIn(ns)
 }
