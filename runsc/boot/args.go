@@ -46,12 +46,8 @@ type Args struct {
 	TotalMem uint64 // bytes of memory that the application sees
 	Console  bool   // StdioFDs are one terminal, which is the init process's controlling one
 
-	// ControlFD is the listening socket of the Controller, whose owner it is. The Loader only
-	// needs to know it for the filter.
-	ControlFD int
-
 	// Pieces prepared before the process locked itself up.
-	ControlFD  int // listening control socket, which the filter lets the process accept on
+	ControlFD  int // listening control socket, owned by the Controller; the filter must let it accept
 	PlatformFD int // device of the platform, -1 if it has none
 }
 

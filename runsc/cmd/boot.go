@@ -132,7 +132,6 @@ func (b *Boot) run(id string, conf *config.Config) (uint32, error) {
 		Console:    b.console,
 		ControlFD:  b.controllerFD,
 		PlatformFD: b.deviceFD,
-		ControlFD:  b.controllerFD,
 	})
 	if err != nil {
 		return 0, err

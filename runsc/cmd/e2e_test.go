@@ -789,8 +789,10 @@ func TestLockedUp(t *testing.T) {
 			t.Errorf("%s has a writable root", p.kind)
 		}
 	}
-	if got := status(e.childOf("runsc-gofer"), "Seccomp"); got != "2" {
-		t.Errorf("gofer has no system call filter: %s", got)
+	for _, kind := range []string{"runsc-gofer", "runsc-sandbox"} {
+		if got := status(e.childOf(kind), "Seccomp"); got != "2" {
+			t.Errorf("%s has no system call filter: %s", kind, got)
+		}
 	}
 	// Nothing but anonymous things, the null device and the application's stdio is open.
 	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", e.childOf("runsc-sandbox")))
