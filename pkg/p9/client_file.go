@@ -159,6 +159,9 @@ func (f *ClientFile) walk(names []string, results []WalkResult, bind bool) (int,
 	for i := range results[:n] {
 		results[i] = WalkResult{}
 		d.full(&results[i].Attr)
+		if i < n-1 && results[i].Attr.QID.Type != QTDir {
+			return 0, c.bad(cl) // nothing can lie below
+		}
 		if bind {
 			results[i].File = &ClientFile{c: c, fid: fids[i]}
 		}
@@ -270,6 +273,9 @@ func (f *ClientFile) Readlink() (string, error) {
 		return "", err
 	}
 	target := d.str()
+	if len(target) > maxTarget {
+		return "", f.c.bad(cl)
+	}
 	return target, f.c.finish(cl, &d)
 }
 

@@ -42,7 +42,7 @@ func (d *directory) Lookup(_ context.Context, name string) (vfs.Inode, error) {
 	if _, err := file.Walk([]string{name}, r[:]); err != nil {
 		return nil, d.fs.failed(err)
 	}
-	return d.fs.adopt(d, name, r[0]), nil
+	return d.fs.adopt(d, name, r[0])
 }
 
 // LookupPath implements vfs.BatchLooker.
@@ -68,7 +68,14 @@ func (d *directory) LookupPath(ctx context.Context, names []string) ([]vfs.Inode
 	n, err := file.Walk(names, r[:len(names)])
 	inodes := make([]vfs.Inode, n)
 	for i, parent := 0, d; i < n; i++ {
-		inodes[i] = d.fs.adopt(parent, names[i], r[i])
+		var aerr error
+		if inodes[i], aerr = d.fs.adopt(parent, names[i], r[i]); aerr != nil {
+			for _, x := range r[i+1 : n] {
+				x.File.Close()
+			}
+			inodes, err = inodes[:i], aerr
+			break
+		}
 		parent, _ = inodes[i].(*directory) // the last one may be anything
 	}
 	if err == nil || err == unix.ENOENT && n > 0 {
@@ -136,7 +143,10 @@ func (d *directory) made(name string, r p9.WalkResult, err error) (vfs.Inode, er
 	if err != nil {
 		return nil, d.fs.failed(err)
 	}
-	i := d.fs.adopt(d, name, r)
+	i, err := d.fs.adopt(d, name, r)
+	if err != nil {
+		return nil, err
+	}
 	if !d.fs.shared {
 		i.(node).common().bare.Store(true)
 	}
@@ -161,7 +171,7 @@ func (d *directory) create(name string, flags uint32, o vfs.NewOwner) (vfs.Inode
 	}
 	r, host, err := file.Create(name, flags, o.Mode&0o7777, uint32(o.UID), uint32(o.GID))
 	i, err := d.made(name, r, err)
-	if err != nil || host == nil {
+	if host == nil {
 		return i, err
 	}
 	if reg, ok := i.(*regular); ok {
@@ -169,7 +179,7 @@ func (d *directory) create(name string, flags uint32, o vfs.NewOwner) (vfs.Inode
 	} else {
 		host.Close()
 	}
-	return i, nil
+	return i, err
 }
 
 // Mkdir implements vfs.Directory.

@@ -76,8 +76,8 @@ func New(v *vfs.VFS, sock int, o Options) (*Filesystem, error) {
 	if err == nil {
 		var a p9.Attr
 		if a, err = root.GetAttr(); err == nil {
-			fs.root = fs.adopt(nil, "", p9.WalkResult{File: root, Attr: a})
-			return fs, nil
+			fs.root, err = fs.adopt(nil, "", p9.WalkResult{File: root, Attr: a})
+			return fs, err
 		}
 	}
 	client.Close()
@@ -156,17 +156,23 @@ func (fs *Filesystem) failed(err error) error {
 }
 
 // adopt returns the inode for what a walk found in d (nil for the root), with a reference for
-// the caller: the one that there is already, or a new one that takes over the fid.
-func (fs *Filesystem) adopt(d *directory, name string, r p9.WalkResult) vfs.Inode {
+// the caller: the one that there is already, or a new one that takes over the fid. A directory
+// that is found inside itself is refused with ELOOP: vfs's locks rely on trees being trees.
+func (fs *Filesystem) adopt(d *directory, name string, r p9.WalkResult) (vfs.Inode, error) {
 	key := r.Attr.QID.Path
 	fs.mu.Lock()
 	n := fs.inodes[key]
 	if n != nil && n.common().sameType(&r.Attr) && n.common().TryIncRef() {
 		fs.mu.Unlock()
+		if dir, ok := n.(*directory); ok && d.isBelow(dir) {
+			r.File.Close()
+			vfs.PutInode(nil, n)
+			return nil, unix.ELOOP
+		}
 		n.common().giveFID(r.File)
 		n.common().learn(&r.Attr)
 		n.common().found(d, name)
-		return n
+		return n, nil
 	}
 	n = fs.newInode(r)
 	if d != nil {
@@ -175,7 +181,24 @@ func (fs *Filesystem) adopt(d *directory, name string, r p9.WalkResult) vfs.Inod
 	}
 	fs.inodes[key] = n
 	fs.mu.Unlock()
-	return n
+	return n, nil
+}
+
+// maxDepth bounds the search for a directory's ancestors, which others may move meanwhile.
+const maxDepth = 4096
+
+// isBelow says whether d (nil: no) is dir or lies somewhere below it.
+func (d *directory) isBelow(dir *directory) bool {
+	for depth := 0; d != nil; depth++ {
+		if d == dir || depth > maxDepth {
+			return true
+		}
+		d.walkMu.Lock()
+		up := d.dir
+		d.walkMu.Unlock()
+		d = up
+	}
+	return false
 }
 
 // adoptListed returns the inode for an entry of d's listing, made in epoch, without a fid for
@@ -184,8 +207,13 @@ func (fs *Filesystem) adoptListed(d *directory, name string, a *p9.Attr, epoch u
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	n := fs.inodes[a.QID.Path]
-	if n != nil && n.common().sameType(a) && n.common().TryIncRef() {
-		return n
+	if n != nil && n.common().sameType(a) {
+		if _, isDir := n.(*directory); isDir {
+			return nil // adopt looks at it closely
+		}
+		if n.common().TryIncRef() {
+			return n
+		}
 	}
 	// An inode that was changed raises the epoch before it leaves the table.
 	if fs.epoch.Load() != epoch {

@@ -28,6 +28,17 @@ type hostFile struct {
 	chunks map[uint64][]byte `state:"nosave"` // by offset
 }
 
+// checkHost makes sure that a donated descriptor is of a regular file: reading anything else
+// could block the sentry. If not it closes the descriptor and returns EIO.
+func checkHost(host *fd.FD) error {
+	var st unix.Stat_t
+	if unix.Fstat(host.Num(), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		return nil
+	}
+	host.Close()
+	return unix.EIO
+}
+
 // newHostFile takes over a descriptor opened with flags.
 func (fs *Filesystem) newHostFile(host *fd.FD, flags uint32) *hostFile {
 	h := &hostFile{

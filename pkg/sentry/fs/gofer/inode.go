@@ -1,6 +1,7 @@
 package gofer
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,6 +84,7 @@ func (i *inode) sameType(a *p9.Attr) bool {
 // storeLocked takes over attributes that the host has now. The caller holds mu.
 func (i *inode) storeLocked(a *p9.Attr) {
 	i.attr = *a
+	i.attr.Size = min(a.Size, math.MaxInt64)
 	i.known = true
 	if i.fs.shared {
 		i.until = time.Now().UnixNano() + int64(freshFor)

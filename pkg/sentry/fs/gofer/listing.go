@@ -81,6 +81,7 @@ func (d *directory) makeListLocked() bool {
 		host.Close()
 	}
 	defer h.Close()
+	seen := 0
 	for offset, eof := uint64(0), false; !eof; {
 		var entries []p9.Dirent
 		var attrs []p9.Attr
@@ -99,7 +100,7 @@ func (d *directory) makeListLocked() bool {
 				l.entries[e.Name] = &attrs[i]
 			}
 		}
-		if len(l.entries) > maxListing {
+		if seen += len(entries); seen > maxListing {
 			d.large = true
 			return false
 		}

@@ -67,6 +67,9 @@ func (r *regular) openHostLocked(read, write bool) (retired *hostFile, err error
 		if err != nil {
 			return nil, r.fs.failed(err)
 		}
+		if err := checkHost(host); err != nil {
+			return nil, err
+		}
 		r.reader.Store(r.fs.newHostFile(host, unix.O_RDONLY))
 		return nil, nil
 	}
@@ -78,6 +81,9 @@ func (r *regular) openHostLocked(read, write bool) (retired *hostFile, err error
 	}
 	if err != nil {
 		return nil, r.fs.failed(err)
+	}
+	if err := checkHost(host); err != nil {
+		return nil, err
 	}
 	r.touched.Store(true)
 	h := r.fs.newHostFile(host, flags)
@@ -100,6 +106,9 @@ func (r *regular) give(host *fd.FD) {
 	if r.writer.Load() != nil || r.reader.Load() != nil {
 		host.Close()
 		return
+	}
+	if checkHost(host) != nil {
+		return // the open that follows fails
 	}
 	r.touched.Store(true)
 	h := r.fs.newHostFile(host, unix.O_RDWR)

@@ -122,6 +122,9 @@ func (r *regular) restore() error {
 		if host, err = file.OpenFD(flags); err != nil {
 			return err
 		}
+		if err := checkHost(host); err != nil {
+			return err
+		}
 		h.fd = host
 	}
 	return nil
