@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -78,7 +79,7 @@ func TestUserNamespace(t *testing.T) {
 	e.spec.Linux.UIDMappings, e.spec.Linux.GIDMappings = m, m
 	e.writeSpec()
 	// Its root must be able to reach the rootfs.
-	for _, dir := range []string{e.dir, e.bundle, e.bundle + "/rootfs"} {
+	for _, dir := range []string{filepath.Dir(e.dir), e.dir, e.bundle, e.bundle + "/rootfs"} {
 		os.Chmod(dir, 0o755)
 	}
 	r := e.run("run", "-d", e.id())
