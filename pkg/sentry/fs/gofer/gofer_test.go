@@ -3,6 +3,7 @@ package gofer
 import (
 	"fmt"
 	"sort"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -148,15 +149,16 @@ func TestDonatedDescriptorThatIsNoFile(t *testing.T) {
 }
 
 func TestKindOfFileChanges(t *testing.T) {
-	mode := uint32(unix.S_IFREG)
+	var mode atomic.Uint32
+	mode.Store(unix.S_IFREG)
 	n := &badNode{attr: attr(unix.S_IFDIR|0o755, 1), open: -1}
-	n.walk = func(string) p9.Attr { return attr(mode|0o644, 2) }
+	n.walk = func(string) p9.Attr { return attr(mode.Load()|0o644, 2) }
 	v, root := mountBad(t, n, true)
 	p, err := v.LookupAt(task, at(root, "f"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	mode = unix.S_IFLNK
+	mode.Store(unix.S_IFLNK)
 	a, err := v.StatAt(task, at(root, "f"))
 	if err != nil || a.Mode&unix.S_IFMT != unix.S_IFLNK {
 		t.Errorf("stat = %o, %v", a.Mode, err)
