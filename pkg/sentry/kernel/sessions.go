@@ -224,7 +224,7 @@ func (pg *ProcessGroup) hangUpIfStopped() {
 		return
 	}
 	for tg := range pg.members {
-		for _, s := range []int32{int32(unix.SIGHUP), int32(unix.SIGCONT)} {
+		for _, s := range hangUpSignals {
 			info := arch.NewKernelSignal(s)
 			tg.sendSignalLocked(&info, nil)
 		}

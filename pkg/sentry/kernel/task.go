@@ -142,6 +142,7 @@ type ThreadGroup struct {
 	execed     bool // since it was forked; setpgid(2) refuses then
 	zombie     bool // all threads are gone, waiting to be reaped
 	reaped     bool
+	forgotTTY  bool // TIOCNOTTY
 	subreaper  bool
 	exitGroups groupsToCheck // while it becomes a zombie
 

@@ -1,19 +1,24 @@
 package kernel
 
+import (
+	"golang.org/x/sys/unix"
+
+	"runsc/pkg/sentry/arch"
+)
+
 // ttyRef is a session's controlling terminal.
 type ttyRef struct{ tty TTY }
 
 // TTY is a terminal as sessions know it; fs/tty implements it. Its methods are called
 // without a lock of this package held.
 type TTY interface {
-	// Disassociated: the session that it controlled has lost its leader or gave it up; the
-	// terminal forgets the session and its foreground group.
+	// Disassociated: the session that it controlled has lost its leader; the terminal
+	// forgets the session and tells its foreground group.
 	Disassociated()
 }
 
-// disassociateTTY is what the exit of a session leader does to its terminal: the
-// foreground group hears SIGHUP and SIGCONT, and the session has no terminal any more
-// (tty_ioctl(4), credentials(7)).
+// disassociateTTY is what the exit of a session leader does to its terminal: the session
+// has no terminal any more (credentials(7)).
 func (tg *ThreadGroup) disassociateTTY() {
 	k := tg.k
 	k.tasksMu.Lock()
@@ -35,10 +40,17 @@ func (tg *ThreadGroup) disassociateTTY() {
 func (tg *ThreadGroup) ControllingTTY() TTY {
 	tg.k.tasksMu.RLock()
 	defer tg.k.tasksMu.RUnlock()
-	if tg.group == nil {
+	if tg.group == nil || tg.forgotTTY {
 		return nil
 	}
 	return tg.group.session.tty.tty
+}
+
+// ForgetTTY makes this process alone have no controlling terminal (TIOCNOTTY).
+func (tg *ThreadGroup) ForgetTTY() {
+	tg.k.tasksMu.Lock()
+	defer tg.k.tasksMu.Unlock()
+	tg.forgotTTY = true
 }
 
 // SetControllingTTY makes tty (nil: none) the terminal of s.
@@ -47,3 +59,14 @@ func (s *Session) SetControllingTTY(tty TTY) {
 	defer s.k.tasksMu.Unlock()
 	s.tty.tty = tty
 }
+
+// Blocks says whether t blocks or ignores signo, which decides what becomes of a
+// background process that uses its terminal.
+func (t *Task) Blocks(signo int32) bool {
+	t.tg.signalMu.Lock()
+	defer t.tg.signalMu.Unlock()
+	return t.mask&SignalBit(signo) != 0 || t.tg.handlers.actions[signo].Handler == arch.SigIgn
+}
+
+// hangUpSignals are sent to new orphans with stopped members.
+var hangUpSignals = [...]int32{int32(unix.SIGHUP), int32(unix.SIGCONT)}

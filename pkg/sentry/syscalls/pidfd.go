@@ -61,13 +61,13 @@ func installPIDFD(t, child *kernel.Task, addr uintptr) error {
 		return err
 	}
 	if err := kernel.CopyOut(t, addr, &fd); err != nil {
-		closeFD(t, fd)
+		removeFD(t, fd)
 		return err
 	}
 	return nil
 }
 
-func closeFD(t *kernel.Task, fd int32) {
+func removeFD(t *kernel.Task, fd int32) {
 	if f := t.FDTable().Remove(fd); f != nil {
 		t.FDTable().CloseFile(t, f)
 	}

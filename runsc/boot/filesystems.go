@@ -1,0 +1,49 @@
+package boot
+
+import (
+	"runsc/pkg/sentry/context"
+	"runsc/pkg/sentry/fs/dev"
+	"runsc/pkg/sentry/fs/devpts"
+	"runsc/pkg/sentry/fs/mqueue"
+	"runsc/pkg/sentry/fs/proc"
+	"runsc/pkg/sentry/fs/tmpfs"
+	"runsc/pkg/sentry/fs/tty/jobs"
+	"runsc/pkg/sentry/kernel"
+	"runsc/pkg/sentry/syscalls"
+	"runsc/pkg/sentry/vfs"
+)
+
+// registerFilesystems makes filesystem types, devices and FIFOs known to the kernel's vfs.
+func registerFilesystems(k *kernel.Kernel) {
+	v := k.VFS()
+	v.SetFIFOOpener(syscalls.PipeLimits(k))
+	tmp := &tmpfs.Type{MemoryFile: k.MemoryFile(), TotalMemory: k.TotalMemory()}
+	v.RegisterFilesystemType("tmpfs", tmp)
+	v.RegisterFilesystemType("devtmpfs", &devType{tmp})
+	v.RegisterFilesystemType("proc", &proc.Type{Kernel: k})
+	v.RegisterFilesystemType("mqueue", &mqueue.Type{Finder: &syscalls.MessageQueues{Kernel: k}})
+	dev.Register(v, tmpfs.New(rootContext(k), v, k.MemoryFile(), tmpfs.Options{}))
+	devpts.Register(v, jobs.Control{}, nil)
+}
+
+// devType makes the tmpfs on /dev, with the usual devices in it.
+type devType struct{ tmp *tmpfs.Type }
+
+// NewFilesystem implements vfs.FilesystemType.
+func (d *devType) NewFilesystem(ctx context.Context, v *vfs.VFS, source, data string) (vfs.Filesystem, error) {
+	fs, err := d.tmp.NewFilesystem(ctx, v, source, data)
+	if err != nil {
+		return nil, err
+	}
+	if err := dev.Populate(ctx, fs.Root().(vfs.Directory), dev.PopulateOptions{}); err != nil {
+		fs.Release(ctx)
+		return nil, err
+	}
+	return fs, nil
+}
+
+// NeedsDevice implements vfs.FilesystemType.
+func (*devType) NeedsDevice() bool { return false }
+
+// UserMountable implements vfs.FilesystemType.
+func (*devType) UserMountable() bool { return false }
