@@ -109,4 +109,7 @@ type Process struct {
 	TTY   string `json:"tty"`
 	Time  string `json:"time"`
 	Cmd   string `json:"cmd"`
+	// StubPID is the host process that holds the process's address space, as the sandbox's
+	// own pid namespace numbers it; 0 if the platform has none.
+	StubPID int32 `json:"stubPID,omitempty"`
 }

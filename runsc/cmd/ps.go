@@ -13,6 +13,7 @@ import (
 
 	"runsc/runsc/boot"
 	"runsc/runsc/container"
+	"runsc/runsc/specutils"
 )
 
 // PS is the command "ps".
@@ -47,14 +48,27 @@ func (p *PS) Execute(_ context.Context, f *flag.FlagSet, args ...any) subcommand
 			return err
 		}
 		if p.format == "json" {
-			pids := make([]int32, 0, len(list))
-			for _, proc := range list {
-				pids = append(pids, proc.PID)
-			}
-			return json.NewEncoder(os.Stdout).Encode(pids)
+			return json.NewEncoder(os.Stdout).Encode(hostPIDs(c, list))
 		}
 		return printProcesses(os.Stdout, list)
 	})
+}
+
+// hostPIDs returns the processes of the host that carry a container's: clients of runc look
+// them up in the host's process list. The one that all have in common is the sandbox; beside
+// it come those that hold the processes' memory, as far as the platform has such.
+func hostPIDs(c *container.Container, list []boot.Process) []int {
+	pids := []int{c.Sandbox.PID}
+	stubs := make(map[int]bool)
+	for _, p := range list {
+		if p.StubPID > 0 {
+			stubs[int(p.StubPID)] = true
+		}
+	}
+	if len(stubs) == 0 {
+		return pids
+	}
+	return append(pids, specutils.PIDsInNamespaceOf(c.Sandbox.PID, stubs)...)
 }
 
 func printProcesses(out io.Writer, list []boot.Process) error {

@@ -188,7 +188,13 @@ func (c *Container) startProcesses(a *sandbox.StartArgs, pod *Container) error {
 	if c.Cgroup != nil {
 		var err error
 		if err = c.Cgroup.Install(resources(a.Spec)); err != nil {
-			return fmt.Errorf("cgroup: %w", err)
+			if !a.Conf.Rootless && os.Geteuid() == 0 {
+				return fmt.Errorf("cgroup: %w", err)
+			}
+			// An ordinary user has cgroups only where somebody has delegated them.
+			log.Warningf("going on without cgroup: %v", err)
+			c.Cgroup.Uninstall()
+			c.Cgroup = nil
 		}
 		if a.NumCPU, a.TotalMem, err = c.Cgroup.Limits(); err != nil {
 			return fmt.Errorf("cgroup: %w", err)

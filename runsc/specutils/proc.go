@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"sort"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -66,4 +67,46 @@ func KillProcess(pid int, start uint64, sig unix.Signal) error {
 		return unix.ESRCH
 	}
 	return unix.PidfdSendSignal(fd, sig, nil, 0)
+}
+
+// PIDsInNamespaceOf returns the pids, as this process sees them, of the processes that are in
+// the pid namespace of the process leader, and have there one of the given pids.
+func PIDsInNamespaceOf(leader int, inside map[int]bool) []int {
+	ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", leader))
+	if err != nil {
+		return nil
+	}
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if theirs, err := os.Readlink("/proc/" + name + "/ns/pid"); err != nil || theirs != ns {
+			continue
+		}
+		status, err := os.ReadFile("/proc/" + name + "/status")
+		if err != nil {
+			continue
+		}
+		// NSpid lists the pids from our namespace inwards.
+		_, rest, ok := bytes.Cut(status, []byte("\nNSpid:"))
+		line, _, _ := bytes.Cut(rest, []byte("\n"))
+		if f := bytes.Fields(line); ok && len(f) > 0 {
+			if n, err := strconv.Atoi(string(f[len(f)-1])); err == nil && inside[n] {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	sort.Ints(pids)
+	return pids
 }

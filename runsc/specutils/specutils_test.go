@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -141,6 +142,26 @@ func TestProcessIdentity(t *testing.T) {
 	cmd.Wait()
 	if IsAlive(pid, start) {
 		t.Error("a dead process is alive")
+	}
+}
+
+func TestPIDsInNamespace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	cmd := exec.Command("sleep", "100")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+	if err := cmd.Start(); err != nil {
+		t.Skipf("pid namespace: %v", err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	pid := cmd.Process.Pid
+	if got := PIDsInNamespaceOf(pid, map[int]bool{1: true, 2: true}); !reflect.DeepEqual(got, []int{pid}) {
+		t.Errorf("got %v, want [%d]", got, pid)
+	}
+	if got := PIDsInNamespaceOf(pid, map[int]bool{7: true}); got != nil {
+		t.Errorf("got %v for a pid that is not there", got)
 	}
 }
 
