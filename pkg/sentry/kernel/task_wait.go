@@ -49,7 +49,7 @@ func (t *Task) Wait(o *WaitOptions) (WaitResult, error) {
 		case !any:
 			return r, unix.ECHILD
 		case o.NoHang:
-			return r, nil
+			return WaitResult{}, nil // r holds what was looked at last
 		}
 		if !registered {
 			registered = true
