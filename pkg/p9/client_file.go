@@ -332,6 +332,22 @@ func (f *ClientFile) Open(flags uint32) (*ClientFile, *fd.FD, error) {
 	return &ClientFile{c: c, fid: fid}, host, nil
 }
 
+// WalkOpen walks to name and opens what is there in one round trip: the fid is the inode's, as
+// Walk's, and the descriptor is what OpenFD would return.
+func (f *ClientFile) WalkOpen(name string, flags uint32) (WalkResult, *fd.FD, error) {
+	cl, fid, err := f.beginNew(tWalkopen, name)
+	if err != nil {
+		return WalkResult{}, nil, err
+	}
+	cl.req.u32(flags)
+	r, host, err := f.c.newReply(cl, fid)
+	if err == nil && host == nil {
+		f.c.kill(unix.EPROTO)
+		return WalkResult{}, nil, unix.EIO
+	}
+	return r, host, err
+}
+
 // Create creates a regular file and opens it. The new fid stands for the inode; if the
 // server gave no descriptor, it is open, too. With O_TMPFILE in flags the file has no name.
 func (f *ClientFile) Create(name string, flags, mode, uid, gid uint32) (WalkResult, *fd.FD, error) {

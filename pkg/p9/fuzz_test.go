@@ -34,6 +34,7 @@ func FuzzServer(f *testing.F) {
 	seed(message(tXattrcreate, 1, le(root, "user.a", uint64(1), uint32(0))...), message(tWrite, 1, le(root, uint64(0), uint32(1), uint8(1))...),
 		message(tClunk, 1, le(root)...))
 	seed(message(tLopen, 1, le(root, uint32(0))...), message(tReaddir, 1, le(root, uint64(0), uint32(100))...),
+		message(tWalkopen, 1, le(root, other, "dir", uint32(0))...),
 		message(tReaddirplus, 1, le(root, uint64(0), uint32(1000))...))
 	seed(message(tSetattrclunk, 1, le(root, uint32(SetMode), [3]uint32{1}, [5]uint64{})...))
 	seed(message(tUlink, 1, le(root, other, "x")...), message(tStatfs, 1, le(root)...), message(tLconnect, 1, le(root, uint32(1))...))
@@ -113,6 +114,10 @@ func FuzzClient(f *testing.F) {
 		file.ListXattr()
 		file.GetXattr("user.a", make([]byte, 10))
 		if host, err := file.OpenFD(0); err == nil {
+			host.Close()
+		}
+		if res, host, err := file.WalkOpen("x", 0); err == nil {
+			res.File.Close()
 			host.Close()
 		}
 		if res, host, err := file.Create("x", 0, 0, 0, 0); err == nil {

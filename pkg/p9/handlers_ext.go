@@ -31,6 +31,8 @@ func (cn *conn) handleExtension(r *request, d *decoder) error {
 		})
 	case tLconnect:
 		return cn.lconnect(r, d)
+	case tWalkopen:
+		return cn.walkopen(r, d)
 	case tReaddirplus:
 		return cn.readdirplus(r, d)
 	case tUlink:
@@ -177,6 +179,45 @@ func (cn *conn) donateAndBind(r *request, newN uint32, node *sharedNode, h Handl
 	r.donate = hostFD
 	r.after = fidCloser{opened}
 	return nil
+}
+
+func (cn *conn) walkopen(r *request, d *decoder) error {
+	var newN, flags uint32
+	var name string
+	return cn.withFID(d, func() { newN, name, flags = d.u32(), d.str(), d.u32() }, func(f *fid) error {
+		if err := checkName(name); err != nil {
+			return err
+		}
+		if flags&unix.O_ACCMODE == unix.O_ACCMODE {
+			return unix.EINVAL
+		}
+		if newN == NoFID || !cn.vacant(newN) {
+			return unix.EBADF
+		}
+		node, a, err := f.node.Walk(name)
+		if err != nil {
+			return err
+		}
+		h, err := node.Open(flags & openFlags)
+		if err != nil {
+			node.Close()
+			return err
+		}
+		if err := cn.bind(newN, newSharedNode(node), nil); err != nil {
+			h.Close()
+			return err
+		}
+		r.after = h
+		if h.FD() < 0 {
+			if f, err := cn.remove(newN); err == nil {
+				f.unref()
+			}
+			return unix.EOPNOTSUPP
+		}
+		r.donate = h.FD()
+		r.out.full(&a)
+		return nil
+	})
 }
 
 func (cn *conn) ucreate(r *request, d *decoder) error {

@@ -145,6 +145,20 @@ func TestFilesThroughTheProtocol(t *testing.T) {
 	if _, err := dir.File.OpenFD(unix.O_RDONLY); err != unix.EOPNOTSUPP {
 		t.Errorf("OpenFD of what has no descriptor: %v", err)
 	}
+	again, hostFD, err := dir.File.WalkOpen("file", unix.O_RDONLY)
+	if err != nil || again.Attr.QID != file.Attr.QID {
+		t.Fatalf("WalkOpen = %+v, %v", again, err)
+	}
+	hostFD.Close()
+	if _, err := again.File.GetAttr(); err != nil {
+		t.Errorf("GetAttr after WalkOpen: %v", err)
+	}
+	if _, _, err := root.WalkOpen("dir", unix.O_RDONLY); err != unix.EOPNOTSUPP {
+		t.Errorf("WalkOpen of what has no descriptor: %v", err)
+	}
+	if _, _, err := dir.File.WalkOpen("..", unix.O_RDONLY); err != unix.EINVAL {
+		t.Errorf("WalkOpen(..): %v", err)
+	}
 	sock, err := file.File.Connect(unix.SOCK_STREAM)
 	if err != nil {
 		t.Errorf("Connect: %v", err)

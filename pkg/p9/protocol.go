@@ -93,6 +93,10 @@ const (
 	// none to show; eof says that nothing follows.
 	// fid[4] offset[8] count[4] → eof[1] count[4] (qid offset[8] type[1] name[s] full)*
 	tReaddirplus = 162
+
+	// Twalkopen is Twalkgetattr of one name and Tuopen with NoFID of what was found: newfid is
+	// the inode's. dfid[4] newfid[4] name[s] flags[4] → full fd
+	tWalkopen = 164
 )
 
 // NoFID and NoTag are the numbers that name no fid and no tag.

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/fd"
 	"runsc/pkg/p9"
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/kernel/auth"
@@ -163,6 +164,49 @@ func (i *inode) fid() (*p9.ClientFile, error) {
 		return nil, unix.ESTALE
 	}
 	return i.giveFID(r[0].File), nil
+}
+
+// openFD opens the file on the host, walking to it in the same round trip if it has no fid.
+func (i *inode) openFD(flags uint32) (*fd.FD, error) {
+	if i.file.Load() == nil {
+		if host, err := i.walkOpen(flags); host != nil || err != nil {
+			return host, err
+		}
+	}
+	file, err := i.fid()
+	if err != nil {
+		return nil, err
+	}
+	host, err := file.OpenFD(flags)
+	return host, i.fs.failed(err)
+}
+
+// walkOpen is openFD for a file without a fid; neither descriptor nor error mean that it has
+// one by now.
+func (i *inode) walkOpen(flags uint32) (*fd.FD, error) {
+	i.walkMu.Lock()
+	defer i.walkMu.Unlock()
+	if i.file.Load() != nil {
+		return nil, nil
+	}
+	if i.dir == nil || i.name == "" {
+		return nil, unix.ESTALE
+	}
+	dir, err := i.dir.fid()
+	if err != nil {
+		return nil, err
+	}
+	r, host, err := dir.WalkOpen(i.name, flags)
+	if err != nil {
+		return nil, i.fs.failed(err)
+	}
+	if r.Attr.QID.Path != i.key || !i.sameType(&r.Attr) {
+		r.File.Close()
+		host.Close()
+		return nil, unix.ESTALE
+	}
+	i.giveFID(r.File)
+	return host, nil
 }
 
 // giveFID hands in a fid of the inode, and returns the one that is used.

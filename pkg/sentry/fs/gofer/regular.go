@@ -58,14 +58,10 @@ func (r *regular) acquire(read, write bool) error {
 // openHostLocked asks the gofer for a descriptor. It returns the one that was replaced, if
 // any, of which mappings may exist. The caller holds hostMu.
 func (r *regular) openHostLocked(read, write bool) (retired *hostFile, err error) {
-	file, err := r.fid()
-	if err != nil {
-		return nil, err
-	}
 	if !write {
-		host, err := file.OpenFD(unix.O_RDONLY)
+		host, err := r.openFD(unix.O_RDONLY)
 		if err != nil {
-			return nil, r.fs.failed(err)
+			return nil, err
 		}
 		if err := checkHost(host); err != nil {
 			return nil, err
@@ -74,13 +70,13 @@ func (r *regular) openHostLocked(read, write bool) (retired *hostFile, err error
 		return nil, nil
 	}
 	flags := uint32(unix.O_RDWR)
-	host, err := file.OpenFD(flags)
+	host, err := r.openFD(flags)
 	if (err == unix.EACCES || err == unix.EPERM) && !read {
 		flags = unix.O_WRONLY
-		host, err = file.OpenFD(flags)
+		host, err = r.openFD(flags)
 	}
 	if err != nil {
-		return nil, r.fs.failed(err)
+		return nil, err
 	}
 	if err := checkHost(host); err != nil {
 		return nil, err
