@@ -36,7 +36,7 @@ func (m *MemoryManager) SetBrkRange(ar usermem.AddrRange) {
 // that is impossible.
 func (m *MemoryManager) Brk(addr uintptr) uintptr {
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
 	old := m.brk.End

@@ -39,7 +39,7 @@ func (m *MemoryManager) copyForce(addr uintptr, b []byte, at memmap.AccessType) 
 // copyPageForce copies b, which does not cross a page boundary.
 func (m *MemoryManager) copyPageForce(addr uintptr, b []byte, at memmap.AccessType) (int, error) {
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
 	it := m.vmas.Find(addr)

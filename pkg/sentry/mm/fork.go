@@ -29,7 +29,7 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 	}
 
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.activeMu.Lock()
 	n.activeMu.Lock()
 	m.sharePMAs(n, c)
@@ -84,6 +84,15 @@ func (m *MemoryManager) inheritVMAs(o *MemoryManager) error {
 // held.
 func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) {
 	inherited := true
+	var fills []usermem.AddrRange // being filled by I/O; see inflight
+	if m.inflight.running() {
+		fills = m.inflight.filling(nil)
+		for _, ar := range fills {
+			m.pmas.SplitAt(memmap.PageDown(ar.Start))
+			m.pmas.SplitAt(memmap.PageUp(ar.End))
+		}
+	}
+	var copies []usermem.AddrRange
 	for vit := m.vmas.First(); vit.Ok(); vit = vit.Next() {
 		v := vit.Value()
 		if v.dontFork || v.wipeOnFork {
@@ -95,7 +104,9 @@ func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) {
 			it = m.pmas.Isolate(it, segment.Range[uintptr](vr))
 			p := it.Value()
 			ar := usermem.AddrRange(it.Range())
-			if v.private {
+			if p.private && !p.needCOW && overlapsAny(fills, ar) {
+				copies = append(copies, ar)
+			} else if v.private {
 				p.needCOW = true
 				old := p.eff
 				p.restrict(v.eff())
@@ -114,9 +125,36 @@ func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) {
 			}
 		}
 	}
+	for _, ar := range copies {
+		n.ownCopy(ar)
+	}
 	all := segment.Range[uintptr]{End: m.layout.max}
 	m.pmas.MergeRange(all)
 	n.pmas.MergeRange(all)
+}
+
+func overlapsAny(l []usermem.AddrRange, ar usermem.AddrRange) bool {
+	for _, o := range l {
+		if o.Overlaps(ar) {
+			return true
+		}
+	}
+	return false
+}
+
+// ownCopy gives m, the child of a fork, copies of the pages at ar, which is one PMA of its
+// own memory. If there is no room for them, the page is missing in the child: it reads as
+// zeros. activeMu is held.
+func (m *MemoryManager) ownCopy(ar usermem.AddrRange) {
+	it := m.pmas.Find(ar.Start)
+	old := *it.Value()
+	fr, err := m.copyPages(old, it.Start(), ar)
+	m.mf.DecRef(old.fileRange(it.Start(), ar))
+	if err != nil {
+		m.pmas.Remove(it)
+		return
+	}
+	it.Value().off = fr.Start
 }
 
 // isOurs says whether the pages belong to the memory file.

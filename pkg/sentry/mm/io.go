@@ -9,10 +9,13 @@ import (
 	"runsc/pkg/sentry/usermem"
 )
 
-// blockList is a slice of blocks that is used again and again.
-type blockList struct{ b [][]byte }
+// blockList is a slice of blocks that is used again and again, and the I/O on them.
+type blockList struct {
+	b [][]byte
+	t ticket
+}
 
-var blockLists = sync.Pool{New: func() any { return &blockList{make([][]byte, 0, 16)} }}
+var blockLists = sync.Pool{New: func() any { return &blockList{b: make([][]byte, 0, 16)} }}
 
 func getBlocks() *blockList { return blockLists.Get().(*blockList) }
 
@@ -179,7 +182,7 @@ func (m *MemoryManager) fill(ar usermem.AddrRange, at memmap.AccessType) (uintpt
 func (m *MemoryManager) fillMapped(ar usermem.AddrRange, at memmap.AccessType) (uintptr, error) {
 	c := newChange()
 	m.mappingMu.RLock()
-	defer c.drop()
+	defer m.drop(c)
 	defer m.mappingMu.RUnlock()
 	pages := usermem.AddrRange{Start: memmap.PageDown(ar.Start), End: memmap.PageUp(ar.End)}
 	if pages.End < pages.Start {
@@ -318,13 +321,20 @@ func (m *MemoryManager) withBlocks(ar usermem.AddrRange, at memmap.AccessType, f
 			m.activeMu.RUnlock()
 			return 0, unix.EFAULT
 		}
-		n, err := f(bl.b)
+		m.inflight.begin(&bl.t, usermem.AddrRange{Start: ar.Start, End: upTo}, at.Write)
 		m.activeMu.RUnlock()
+		n, err := m.lend(bl, f)
 		if err == nil && uintptr(n) == upTo-ar.Start && upTo < ar.End {
 			err = unix.EFAULT
 		}
 		return n, err
 	}
+}
+
+// lend calls f with the blocks of an I/O that has begun, and ends it.
+func (m *MemoryManager) lend(bl *blockList, f func([][]byte) (int, error)) (int, error) {
+	defer m.inflight.end(&bl.t)
+	return f(bl.b)
 }
 
 // CopyOutFrom implements usermem.IO. All of ar is made present before r is called, so that

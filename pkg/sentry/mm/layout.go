@@ -167,7 +167,7 @@ func (m *MemoryManager) roomFor(ar usermem.AddrRange) bool {
 // No lock is held.
 func (m *MemoryManager) growStack(addr uintptr) bool {
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
 	it := m.vmas.LowerBound(addr)

@@ -64,7 +64,7 @@ func (m *MemoryManager) MAdvise(addr uintptr, length uint64, advice int) error {
 	m.mappingMu.Lock()
 	whole, err := m.eachVMA(ar, f)
 	m.mappingMu.Unlock()
-	c.drop()
+	m.drop(c)
 	if err == nil && !whole {
 		err = unix.ENOMEM
 	}
@@ -74,7 +74,7 @@ func (m *MemoryManager) MAdvise(addr uintptr, length uint64, advice int) error {
 // discard is MADV_DONTNEED and MADV_FREE: private pages in ar lose their content.
 func (m *MemoryManager) discard(ar usermem.AddrRange, advice int) error {
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
 	m.activeMu.Lock()

@@ -74,7 +74,7 @@ func (m *MemoryManager) lockVMA(ar usermem.AddrRange, v *vma, mode lockMode) {
 // writing. ENOMEM: some cannot.
 func (m *MemoryManager) populateLocked(ar usermem.AddrRange) error {
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
 	c.commit = true

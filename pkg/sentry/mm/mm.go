@@ -23,15 +23,16 @@
 //
 //	mappingMu  VMAs, brk, limits. Held for reading by faults, for writing by changes.
 //	  activeMu   PMAs and the host's address space. Held for reading while application
-//	             memory is copied or lent to a BlockReader or BlockWriter.
+//	             memory is copied, but not while it is lent to a BlockReader or
+//	             BlockWriter (see inflight).
 //	    locks that a Mappable takes in Translate
 //	      memmap.File
 //	  locks that a Mappable takes in AddMapping, RemoveMapping and CopyMapping; these may be
 //	  held over MappingSpace.Invalidate, which takes activeMu
 //
-// So AddMapping and its siblings are called without activeMu, and a file must take the locks
-// that its Translate takes inside ReadToBlocks and WriteFromBlocks, not around calls of
-// usermem.IO. References on Files and Identities are dropped after all locks are. Two
+// So AddMapping and its siblings are called without activeMu, and a file that holds a lock
+// which its Translate takes must not call usermem.IO: it takes the lock inside ReadToBlocks
+// or WriteFromBlocks. References on Files and Identities are dropped after all locks are. Two
 // MemoryManagers' locks are held together by Fork only: the parent's, then those of the
 // child, which nobody else knows.
 package mm
@@ -102,6 +103,8 @@ type MemoryManager struct {
 	changes  uint64 // how often the host's mappings changed
 	vague    [vagueSlots]vagueFault
 
+	inflight inflight
+
 	maxRSS      atomic.Uint64
 	rssMeasured atomic.Int64 // time.Now, ns
 
@@ -165,7 +168,7 @@ func (m *MemoryManager) DecUsers() {
 	m.removeVMAs(usermem.AddrRange{End: m.layout.max}, c)
 	m.forgetMappings(c)
 	m.mappingMu.Unlock()
-	c.drop()
+	m.drop(c)
 	m.metadataMu.Lock()
 	exe := m.metadata.executable
 	m.metadata.executable = nil

@@ -82,7 +82,7 @@ func (m *MemoryManager) MMap(o MMapOpts) (uintptr, error) {
 	}
 
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
 	ar := usermem.AddrRange{Start: o.Addr, End: o.Addr + length}
@@ -215,7 +215,7 @@ func (m *MemoryManager) MUnmap(addr uintptr, length uint64) error {
 	m.mappingMu.Lock()
 	m.unmapLocked(ar, c)
 	m.mappingMu.Unlock()
-	c.drop()
+	m.drop(c)
 	return nil
 }
 
@@ -243,7 +243,7 @@ func (m *MemoryManager) MProtect(addr uintptr, length uint64, perms memmap.Acces
 		return nil
 	}
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
 	it := m.vmas.LowerBound(ar.Start)

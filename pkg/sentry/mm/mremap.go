@@ -44,7 +44,7 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 	}
 
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
 	it := m.vmas.Find(oldAddr)

@@ -14,7 +14,7 @@ import (
 // none.
 func (m *MemoryManager) UnmapObject(addr uintptr, size func(memmap.Mappable) (uint64, bool)) memmap.Mappable {
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
 	var found memmap.Mappable

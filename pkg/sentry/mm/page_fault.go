@@ -50,7 +50,7 @@ func (m *MemoryManager) HandleFault(addr uintptr, at memmap.AccessType) error {
 // handleMappedFault returns errMapErr where no VMA is; its type lets HandleFault compare.
 func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (ferr error) {
 	c := newChange()
-	defer c.drop()
+	defer m.drop(c)
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
 	vit := m.vmas.Find(addr)

@@ -85,7 +85,7 @@ var changes = sync.Pool{New: func() any {
 	return c
 }}
 
-// newChange is an empty change; drop ends it.
+// newChange is an empty change; MemoryManager.drop ends it.
 func newChange() *change { return changes.Get().(*change) }
 
 func addRange(l []usermem.AddrRange, ar usermem.AddrRange) []usermem.AddrRange {
@@ -97,10 +97,8 @@ func addRange(l []usermem.AddrRange, ar usermem.AddrRange) []usermem.AddrRange {
 }
 
 // drop lets go of what the change removed, and of the change. No lock is held.
-func (c *change) drop() {
-	for _, r := range c.refs {
-		r.file.DecRef(r.fr)
-	}
+func (m *MemoryManager) drop(c *change) {
+	m.inflight.drop(c.refs)
 	for i := range c.vmas {
 		if id := c.vmas[i].v.id; id != nil {
 			id.DecRef()
@@ -221,7 +219,7 @@ func (m *MemoryManager) Invalidate(ar usermem.AddrRange, private bool) {
 	}
 	m.apply(c)
 	m.activeMu.Unlock()
-	c.drop()
+	m.drop(c)
 }
 
 // gapAround is the part of within around pos in which no PMA is; pos has none.

@@ -204,3 +204,84 @@ func (quietOps) Protect(uintptr, uintptr, memmap.AccessType) error { return nil 
 type quietPlatform struct{ fakePlatform }
 
 func (*quietPlatform) NewAddressSpace() (platform.AddressSpace, error) { return &quietAS{}, nil }
+
+// slowReader stops in the middle of an I/O until it is told to go on.
+type slowReader struct{ begun, goOn chan struct{} }
+
+func (r *slowReader) ReadToBlocks(dsts [][]byte) (int, error) {
+	close(r.begun)
+	<-r.goOn
+	n := 0
+	for _, d := range dsts {
+		for i := range d {
+			d[i] = 7
+		}
+		n += len(d)
+	}
+	return n, nil
+}
+
+func startRead(p *app, ar usermem.AddrRange) (finish func()) {
+	r := &slowReader{make(chan struct{}), make(chan struct{})}
+	done := make(chan struct{})
+	go func() {
+		p.m.CopyOutFrom(ar, r)
+		close(done)
+	}()
+	<-r.begun
+	return func() {
+		close(r.goOn)
+		<-done
+	}
+}
+
+func TestSlowReadStopsNobody(t *testing.T) {
+	p := newApp(t)
+	a := p.anon(16 * pageSize)
+	p.store(a, 1)
+	finish := startRead(p, usermem.AddrRange{Start: a + 10, End: a + 2*pageSize})
+	// All of this goes on during the read.
+	b := p.anon(pageSize)
+	p.store(b, 1)
+	c := p.fork()
+	p.store(a+100, 9)
+	p.store(a+3*pageSize, 2)
+	if err := p.m.MProtect(b, pageSize, memmap.Read, false); err != nil {
+		t.Error(err)
+	}
+	finish()
+	if p.load(a+10) != 7 || p.load(a+100) != 7 || p.load(a+2*pageSize-1) != 7 {
+		t.Error("the read's data did not reach the parent")
+	}
+	if c.load(a) != 1 || c.load(a+10) != 0 || c.load(a+3*pageSize) != 0 {
+		t.Error("the child saw what happened after the fork")
+	}
+	p.check()
+	c.check()
+	c.end()
+	if left := p.end(); left != 0 {
+		t.Errorf("%d bytes leaked", left)
+	}
+}
+
+func TestPagesOutliveTheirMappingDuringIO(t *testing.T) {
+	p := newApp(t)
+	mf := p.m.mf
+	a := p.anon(4 * pageSize)
+	first := startRead(p, usermem.AddrRange{Start: a, End: a + pageSize})
+	p.m.MUnmap(a, pageSize)
+	second := startRead(p, usermem.AddrRange{Start: a + pageSize, End: a + 2*pageSize})
+	p.m.MUnmap(a+pageSize, pageSize)
+	mf.Reclaim()
+	if n := mf.Allocated(); n != 4*pageSize {
+		t.Errorf("%d bytes are allocated while I/O uses them, want 4 pages", n)
+	}
+	second()
+	if n := mf.Allocated(); n < 3*pageSize {
+		t.Errorf("pages of the first I/O were freed: %d bytes are left", n)
+	}
+	first()
+	if n := mf.Allocated(); n != 2*pageSize {
+		t.Errorf("%d bytes are allocated after the I/O, want 2 pages", n)
+	}
+}
