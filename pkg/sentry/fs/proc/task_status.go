@@ -210,6 +210,8 @@ func writeTaskStat(ctx context.Context, f *taskFile, b *bytes.Buffer) error {
 		info, brk = mm.ImageInfo{}, 0
 	}
 	tick := func(ns int64) int64 { return ns / 1e7 }
+	// Start times count from when the kernel started, as /proc/uptime does.
+	booted := f.fs.k.Boottime().Now() - f.fs.k.Uptime()
 	letter, _ := shownState(t)
 	sched := t.Sched()
 	prio := 20 + int64(sched.Nice)
@@ -223,7 +225,7 @@ func writeTaskStat(ctx context.Context, f *taskFile, b *bytes.Buffer) error {
 	}
 	fmt.Fprintf(b, "%d (%s) %c %d %d %d %d %d 0 0 0 0 0 ", ns.TIDOf(t), t.Name(), letter, f.parentPID(), pgid, sid, ttyNr, tpgid)
 	fmt.Fprintf(b, "%d %d %d %d %d %d %d 0 %d ", tick(user), tick(sys), tick(children.User), tick(children.System),
-		prio, sched.Nice, len(tg.Tasks()), tick(tg.StartTime()))
+		prio, sched.Nice, len(tg.Tasks()), tick(max(tg.StartTime()-booted, 0)))
 	fmt.Fprintf(b, "%d %d %d %d %d %d 0 0 %d %d %d %d 0 0 0 17 %d %d %d 0 0 0 ", u.Size, u.RSS/4096,
 		tg.Limits().StackLimit(), info.Code.Start, info.Code.End, info.StartStack,
 		uint32(thread)&0x7fffffff, uint32(blocked)&0x7fffffff, uint32(ignored)&0x7fffffff, uint32(caught)&0x7fffffff,
