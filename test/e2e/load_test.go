@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"runsc/test/oci"
+)
+
+func TestManyInSequence(t *testing.T) {
+	n := 200
+	if testing.Short() {
+		n = 20
+	}
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		b := sh(t, "echo $((6*7))")
+		before := openFiles(t)
+		for i := 0; i < n; i++ {
+			if res := r.Run(soon, "run", "--bundle", b.Dir, oci.ID("seq")); res.Code != 0 || res.Stdout != "42\n" {
+				t.Fatalf("run %d: %s", i, res.Out())
+			}
+		}
+		if after := openFiles(t); after > before+10 {
+			t.Errorf("%d open files of the test process became %d", before, after)
+		}
+	})
+}
+
+func openFiles(t *testing.T) int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func TestManyAtOnce(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		var wg sync.WaitGroup
+		for i := 0; i < 20; i++ {
+			b := sh(t, fmt.Sprintf("echo box %d; sleep 0.5; exit %d", i, i))
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				res := r.Run(2*time.Minute, "run", "--bundle", b.Dir, oci.ID("par"))
+				if res.Code != i || res.Stdout != fmt.Sprintf("box %d\n", i) {
+					t.Errorf("box %d: %s", i, res.Out())
+				}
+			}()
+		}
+		wg.Wait()
+	})
+}
+
+// cpuTicks sums user and system time of every process that the filter picks, in 1/100 s.
+func cpuTicks(pick func(cmdline string) bool) (ticks, procs int) {
+	entries, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range entries {
+		cmd, _ := os.ReadFile(p + "/cmdline")
+		if !pick(strings.ReplaceAll(string(cmd), "\x00", " ")) {
+			continue
+		}
+		stat, err := os.ReadFile(p + "/stat")
+		if err != nil {
+			continue
+		}
+		f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+		var u, s int
+		fmtSscan(f[11], &u)
+		fmtSscan(f[12], &s)
+		ticks += u + s
+		procs++
+	}
+	return ticks, procs
+}
+
+// TestIdleIsAsleep: a sandbox whose application sleeps uses no CPU.
+func TestIdleIsAsleep(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		needOurs(t, r)
+		started(t, r, sh(t, "sleep 1001 & sleep 1002 & cat /dev/ptmx & wait"))
+		time.Sleep(time.Second)
+		pick := func(c string) bool { return strings.Contains(c, r.Root) || strings.HasPrefix(c, "runsc-") }
+		a, n := cpuTicks(pick)
+		if n == 0 {
+			t.Fatal("no process of the sandbox found")
+		}
+		time.Sleep(10 * time.Second)
+		b, _ := cpuTicks(pick)
+		if b-a > 10 { // one per cent
+			t.Errorf("%d ms of CPU in 10 s of idleness, in %d processes", (b-a)*10, n)
+		}
+	})
+}
+
+func withLimits(pids, memory int64) func(*specs.Spec) {
+	return func(s *specs.Spec) {
+		s.Linux.CgroupsPath = "/" + oci.ID("cg")
+		s.Linux.Resources = &specs.LinuxResources{}
+		if pids > 0 {
+			s.Linux.Resources.Pids = &specs.LinuxPids{Limit: pids}
+		}
+		if memory > 0 {
+			s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &memory}
+		}
+	}
+}
+
+func TestForkBomb(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		dir, mount := shared(t)
+		// A container of our own kernel needs host threads of its own beside the bomb's.
+		id := started(t, r, sh(t, "ulimit -u 200; echo up >/shared/f; f() { f | f & }; f; while :; do sleep 1; done", mount, withLimits(1000, 0), func(s *specs.Spec) {
+			s.Process.User = specs.User{UID: 1000, GID: 1000}
+		}))
+		fileHas(t, filepath.Join(dir, "f"), "up")
+		time.Sleep(time.Second)
+		if res := ok(t, r.Run(soon, "delete", "--force", id)); res.Took > 2*prompt {
+			t.Errorf("delete --force took %v", res.Took)
+		}
+	})
+}
+
+func TestMemoryHog(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		blocker(t)
+		b := sh(t, "x=aaaaaaaaaaaaaaaa; while :; do x=$x$x; done", withLimits(0, 200<<20))
+		id := oci.ID("hog")
+		res := r.Run(60*time.Second, "run", "--bundle", b.Dir, id)
+		if res.TimedOut || res.Code == 0 {
+			t.Errorf("a hog under 200 MiB: %s", res.Out())
+		}
+		r.Run(soon, "delete", "--force", id)
+		ok(t, run(t, r, "echo the machine is fine"))
+	})
+}
+
+func TestDescriptorHog(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		res := run(t, r, `i=3; while [ $i -lt 900 ]; do eval "exec $i<>/tmp/f$i" || break; i=$((i+1)); done; ls /proc/self/fd | wc -l; exec 3<&- 4<&-; exec 3</dev/null && echo fine`)
+		if res.Code != 0 || !strings.HasSuffix(res.Stdout, "fine\n") {
+			t.Errorf("%s", res.Out())
+		}
+		res = run(t, r, `ulimit -n 20; i=3; while eval "exec $i<>/tmp/f$i"; do i=$((i+1)); done; echo unreachable`)
+		if res.TimedOut || strings.Contains(res.Stdout, "unreachable") {
+			t.Errorf("past the limit: %s", res.Out())
+		}
+	})
+}
