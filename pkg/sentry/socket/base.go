@@ -149,6 +149,27 @@ func (b *Base) TakeError() error {
 // HasError says whether an error is pending.
 func (b *Base) HasError() bool { return b.pending.Load() != 0 }
 
+// PeekOffset is SO_PEEK_OFF: where MSG_PEEK begins, or -1 for the front.
+func (b *Base) PeekOffset() int { return int(b.peekOff.Load()) }
+
+// SetPeekOffset is for families that support SO_PEEK_OFF.
+func (b *Base) SetPeekOffset(v int) { b.peekOff.Store(int32(max(v, -1))) }
+
+// Peeked moves SO_PEEK_OFF, if it is set, over n bytes that were peeked at; Consumed moves
+// it back as n bytes were read.
+func (b *Base) Peeked(n int) {
+	if v := b.peekOff.Load(); v >= 0 && n > 0 {
+		b.peekOff.Store(v + int32(n))
+	}
+}
+
+// Consumed is the counterpart of Peeked.
+func (b *Base) Consumed(n int) {
+	if v := b.peekOff.Load(); v >= 0 {
+		b.peekOff.Store(max(v-int32(n), 0))
+	}
+}
+
 // RecvDeadline is when a receive that begins now gives up (CLOCK_MONOTONIC), or NoDeadline.
 func (b *Base) RecvDeadline(ctx context.Context) int64 { return deadline(ctx, b.rcvtimeo.Load()) }
 

@@ -55,6 +55,19 @@ func (s *Socket) GetSockOpt(ctx context.Context, level, name int, buf []byte) (i
 	return s.Base.GetSockOpt(ctx, level, name, buf)
 }
 
+// SetSockOpt implements socket.Socket.
+func (s *Socket) SetSockOpt(ctx context.Context, level, name int, val []byte) error {
+	if level == unix.SOL_SOCKET && name == unix.SO_PEEK_OFF {
+		v, err := socket.GetInt(val)
+		if err != nil {
+			return err
+		}
+		s.SetPeekOffset(v)
+		return nil
+	}
+	return s.Base.SetSockOpt(ctx, level, name, val)
+}
+
 // Ioctl implements vfs.File.
 func (s *Socket) Ioctl(ctx context.Context, io usermem.IO, request uint32, arg uint64) (uint64, error) {
 	n := 0

@@ -169,11 +169,19 @@ func (s *Socket) tryRecvPacket(ctx context.Context, m *socket.Message) (int, err
 		return 0, unix.EAGAIN
 	}
 	if m.Flags&unix.MSG_PEEK != 0 {
-		msg := q.head
+		msg, skip := q.head, max(s.PeekOffset(), 0)
+		for skip > 0 && skip >= msg.size {
+			skip -= msg.size
+			if msg = msg.next; msg == nil {
+				q.mu.Unlock()
+				return 0, unix.EAGAIN
+			}
+		}
 		if msg.files != nil {
 			m.Control.Files = dupFiles(msg.files)
 		}
-		n, err := s.copyPacket(msg, m)
+		n, err := s.copyPacket(msg, m, skip)
+		s.Peeked(min(n, m.Data.Len()))
 		q.mu.Unlock()
 		return n, err
 	}
@@ -183,7 +191,8 @@ func (s *Socket) tryRecvPacket(ctx context.Context, m *socket.Message) (int, err
 	wakeWriters(w)
 
 	m.Control.Files = s.takeFiles(msg)
-	n, err := s.copyPacket(msg, m)
+	n, err := s.copyPacket(msg, m, 0)
+	s.Consumed(msg.size)
 	s.freeMessage(ctx, msg)
 	if err != nil && m.Control.Files != nil {
 		s.ns.closeFiles(ctx, m.Control.Files)
@@ -192,8 +201,8 @@ func (s *Socket) tryRecvPacket(ctx context.Context, m *socket.Message) (int, err
 	return n, err
 }
 
-// copyPacket fills m from msg, which it leaves as it is.
-func (s *Socket) copyPacket(msg *message, m *socket.Message) (int, error) {
+// copyPacket fills m from msg, but for its first skip bytes, and leaves msg as it is.
+func (s *Socket) copyPacket(msg *message, m *socket.Message, skip int) (int, error) {
 	if m.From != nil {
 		msg.from.put(m.From)
 	}
@@ -205,14 +214,14 @@ func (s *Socket) copyPacket(msg *message, m *socket.Message) (int, error) {
 			m.Control.Timestamp, m.Control.HasTimestamp = msg.time, o
 		}
 	}
-	n, err := msg.copyOut(m.Data)
+	n, err := msg.copyOut(m.Data, skip)
 	if err != nil {
 		return 0, err
 	}
-	if n < msg.size {
+	if n < msg.size-skip {
 		m.OutFlags |= unix.MSG_TRUNC
 		if m.Flags&unix.MSG_TRUNC != 0 {
-			n = msg.size
+			n = msg.size - skip
 		}
 	}
 	return n, nil

@@ -97,11 +97,16 @@ func (m *message) fill(src usermem.Sequence, n int) error {
 	return nil
 }
 
-// copyOut writes the message's bytes to dst, as many as fit, and leaves them.
-func (m *message) copyOut(dst usermem.Sequence) (int, error) {
+// copyOut writes the message's bytes from skip on to dst, as many as fit, and leaves them.
+func (m *message) copyOut(dst usermem.Sequence, skip int) (int, error) {
 	done := 0
 	for b := m.first; b != nil && dst.Len() > 0; b = b.next {
-		n, err := dst.CopyOut(b.data[b.off:b.end])
+		if skip >= b.end-b.off {
+			skip -= b.end - b.off
+			continue
+		}
+		n, err := dst.CopyOut(b.data[b.off+skip : b.end])
+		skip = 0
 		done += n
 		if err != nil {
 			return done, err

@@ -196,9 +196,17 @@ type streamReader struct {
 // queue is empty and not at its end.
 func (r *streamReader) read() (end bool, err error) {
 	s, q := r.s, &r.s.in
-	freed := 0
+	freed, skip := 0, 0
 	q.mu.Lock()
+	if r.peek {
+		skip = max(s.PeekOffset(), 0)
+	}
+	before := r.done
 	for m := q.head; ; {
+		for m != nil && skip > 0 && skip >= m.size {
+			skip -= m.size
+			m = m.next
+		}
 		if m == nil {
 			if end = q.closed; !end {
 				err = unix.EAGAIN
@@ -211,7 +219,8 @@ func (r *streamReader) read() (end bool, err error) {
 			end = true
 			break
 		}
-		n, cerr := m.copyOut(r.m.Data.DropFirst(r.done))
+		n, cerr := m.copyOut(r.m.Data.DropFirst(r.done), skip)
+		skip = 0
 		if cerr != nil && n == 0 {
 			end, err = true, cerr
 			break
@@ -234,6 +243,11 @@ func (r *streamReader) read() (end bool, err error) {
 			break
 		}
 		m = next
+	}
+	if r.peek {
+		s.Peeked(r.done - before)
+	} else {
+		s.Consumed(r.done - before)
 	}
 	q.mu.Unlock()
 	if freed > 0 {
