@@ -2,13 +2,26 @@ package mm
 
 import "golang.org/x/sys/unix"
 
-// HostBarrier makes every CPU that runs any program of the host, and so every thread of the
-// application, pass a full memory barrier, and says whether the host can do that. A thread
-// that is not running passes barriers when it is switched in.
-func HostBarrier() bool {
-	const cmdGlobal = 1
-	_, _, e := unix.RawSyscall(unix.SYS_MEMBARRIER, cmdGlobal, 0, 0)
-	return e == 0
+// Commands of the host's membarrier(2), the only ones that the sentry's filter allows.
+const (
+	hostBarrierQuery  = 0
+	hostBarrierGlobal = 1
+)
+
+// HasBarrier says whether the host can do what Barrier asks.
+func HasBarrier() bool {
+	n, _, e := unix.RawSyscall(unix.SYS_MEMBARRIER, hostBarrierQuery, 0, 0)
+	return e == 0 && n&hostBarrierGlobal != 0
+}
+
+// Barrier makes every CPU that runs any program of the host, and so every thread of the
+// application, pass a full memory barrier. A thread that is not running passes barriers when
+// it is switched in. EINVAL: the host cannot do that.
+func Barrier() error {
+	if _, _, e := unix.Syscall(unix.SYS_MEMBARRIER, hostBarrierGlobal, 0, 0); e != 0 {
+		return unix.EINVAL
+	}
+	return nil
 }
 
 // RegisterMembarrier records a registration command of membarrier(2).

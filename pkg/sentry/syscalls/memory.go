@@ -404,7 +404,7 @@ func membarrier(t *kernel.Task, a arch.Args) (uintptr, error) {
 	m := t.MemoryManager()
 	switch cmd {
 	case 0: // MEMBARRIER_CMD_QUERY
-		if !mm.HostBarrier() {
+		if !mm.HasBarrier() {
 			return 0, nil
 		}
 		return supported, nil
@@ -421,8 +421,5 @@ func membarrier(t *kernel.Task, a arch.Args) (uintptr, error) {
 	default:
 		return 0, unix.EINVAL
 	}
-	if !mm.HostBarrier() {
-		return 0, unix.EINVAL
-	}
-	return 0, nil
+	return 0, mm.Barrier()
 }
