@@ -38,6 +38,9 @@ func sentryRules() rules {
 		unix.SYS_MEMFD_CREATE:    nil,
 		unix.SYS_MSYNC:           nil,
 
+		// The barrier of membarrier(2): what the host offers, and the one for all.
+		unix.SYS_MEMBARRIER: among(0, 0, 1),
+
 		// Waiting. Words of application memory that other processes of the host see do
 		// not exist: all futexes are private (goRuntimeRules).
 		unix.SYS_PPOLL: nil,
