@@ -660,6 +660,30 @@ func TestMappingsAreCoherent(t *testing.T) {
 	})
 }
 
+// A bind mount of a file is a tree that is a file.
+func TestSentryMountsAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	must(t, os.WriteFile(path, []byte("127.0.0.1"), 0o644))
+	for _, shared := range []bool{false, true} {
+		s := mount(t, path, shared)
+		f, err := s.v.OpenPath(task, s.root, vfs.OpenOpts{Flags: unix.O_RDWR})
+		must(t, err)
+		if got := s.pread(f, 0); got[:8] != "127.0.0." {
+			t.Errorf("read %q", got)
+		}
+		if _, err := f.PWrite(task, usermem.BytesSequence([]byte("2")), 8); err != nil {
+			t.Error(err)
+		}
+		f.DecRef(task)
+		if a, err := s.root.Stat(task); err != nil || a.Size != 9 || a.Mode&unix.S_IFMT != unix.S_IFREG {
+			t.Errorf("%+v, %v", a, err)
+		}
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "127.0.0.2" {
+		t.Errorf("on the host %q, %v", got, err)
+	}
+}
+
 // On an overlay, as container engines make them, a walk or an open for reading copies nothing
 // up, and whoever has a file open or mapped follows when it is copied up.
 func TestOverlayCopyUp(t *testing.T) {
