@@ -1,6 +1,8 @@
 package syscalls
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/abi/linux"
@@ -422,4 +424,27 @@ func membarrier(t *kernel.Task, a arch.Args) (uintptr, error) {
 		return 0, unix.EINVAL
 	}
 	return 0, mm.Barrier()
+}
+
+// setVMAName is prctl(2)'s PR_SET_VMA.
+func setVMAName(t *kernel.Task, a arch.Args) error {
+	const maxName = 80 // ANON_VMA_NAME_MAX_LEN, with the NUL
+	if a[1] != unix.PR_SET_VMA_ANON_NAME {
+		return unix.EINVAL
+	}
+	name := ""
+	if p := a.Pointer(4); p != 0 {
+		var err error
+		if name, err = t.CopyInString(p, maxName-1); err == unix.ENAMETOOLONG {
+			return unix.EINVAL
+		} else if err != nil {
+			return err
+		}
+		for i := 0; i < len(name); i++ {
+			if c := name[i]; c < ' ' || c > '~' || strings.IndexByte("[]\\$`", c) >= 0 {
+				return unix.EINVAL
+			}
+		}
+	}
+	return t.MemoryManager().SetAnonName(a.Pointer(2), a.Uint64(3), name)
 }

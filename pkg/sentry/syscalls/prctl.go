@@ -143,7 +143,7 @@ func prctl(t *kernel.Task, a arch.Args) (uintptr, error) {
 	case unix.PR_CAP_AMBIENT:
 		return capAmbient(t, arg, a.Pointer(2), a[3]|a[4])
 	case unix.PR_SET_VMA:
-		return 0, unix.EINVAL // as a kernel without CONFIG_ANON_VMA_NAME
+		return 0, setVMAName(t, a)
 	case unix.PR_SET_MM:
 		return 0, unix.EPERM
 	case unix.PR_SET_PTRACER, unix.PR_MCE_KILL:
