@@ -192,7 +192,12 @@ func (v *VFS) Mount(ctx context.Context, ns *MountNamespace, r *MountRequest) er
 	if t == nil || !t.UserMountable() {
 		return unix.ENODEV
 	}
-	fs, err := t.NewFilesystem(ctx, v, r.SourceName, r.Data)
+	var fs Filesystem
+	if pt, ok := t.(PathFilesystemType); ok {
+		fs, err = pt.NewFilesystemAt(ctx, v, *r.Target, r.SourceName, r.Data)
+	} else {
+		fs, err = t.NewFilesystem(ctx, v, r.SourceName, r.Data)
+	}
 	if err != nil {
 		return err
 	}

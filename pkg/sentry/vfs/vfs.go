@@ -105,6 +105,13 @@ type FilesystemType interface {
 	UserMountable() bool
 }
 
+// PathFilesystemType is a FilesystemType whose options hold pathnames (overlay). at has the
+// caller's root and working directory.
+type PathFilesystemType interface {
+	FilesystemType
+	NewFilesystemAt(ctx context.Context, v *VFS, at PathOp, source, data string) (Filesystem, error)
+}
+
 // RegisterFilesystemType makes name known to mount(2).
 func (v *VFS) RegisterFilesystemType(name string, t FilesystemType) {
 	v.mu.Lock()

@@ -21,37 +21,18 @@ func (r *regular) AddMapping(ms memmap.MappingSpace, ar usermem.AddrRange, offse
 		r.writable += int(ar.Length() / pageSize)
 		r.mu.Unlock()
 	}
-	r.mapMu.Lock()
-	r.mappings = append(r.mappings, mapping{ms, ar, offset})
-	r.mapMu.Unlock()
+	r.mappings.Add(ms, ar, offset, writable)
 	return nil
 }
 
-// RemoveMapping implements memmap.Mappable. What goes may be a part of a mapping, or span
-// several that were added one by one.
+// RemoveMapping implements memmap.Mappable.
 func (r *regular) RemoveMapping(ms memmap.MappingSpace, ar usermem.AddrRange, offset uint64, writable bool) {
 	if writable {
 		r.mu.Lock()
 		r.writable -= int(ar.Length() / pageSize)
 		r.mu.Unlock()
 	}
-	r.mapMu.Lock()
-	defer r.mapMu.Unlock()
-	old := r.mappings
-	r.mappings = make([]mapping, 0, len(old)+1)
-	for _, m := range old {
-		cut := m.ar.Intersect(ar)
-		if m.ms != ms || cut.Length() == 0 || m.offset+uint64(cut.Start-m.ar.Start) != offset+uint64(cut.Start-ar.Start) {
-			r.mappings = append(r.mappings, m)
-			continue
-		}
-		if m.ar.Start < cut.Start {
-			r.mappings = append(r.mappings, mapping{ms, usermem.AddrRange{Start: m.ar.Start, End: cut.Start}, m.offset})
-		}
-		if cut.End < m.ar.End {
-			r.mappings = append(r.mappings, mapping{ms, usermem.AddrRange{Start: cut.End, End: m.ar.End}, m.offset + uint64(cut.End-m.ar.Start)})
-		}
-	}
+	r.mappings.Remove(ms, ar, offset, writable)
 }
 
 // CopyMapping implements memmap.Mappable.

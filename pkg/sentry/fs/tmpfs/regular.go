@@ -8,6 +8,7 @@ import (
 
 	"runsc/pkg/segment"
 	"runsc/pkg/sentry/context"
+	"runsc/pkg/sentry/fs/mappings"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/pgalloc"
 	"runsc/pkg/sentry/usermem"
@@ -50,15 +51,7 @@ type regular struct {
 	// writable counts writable shared mappings, which F_SEAL_WRITE refuses to meet.
 	writable int
 
-	mapMu    sync.Mutex // guards the field below
-	mappings []mapping
-}
-
-// mapping is a range of an address space that shows the file from offset on.
-type mapping struct {
-	ms     memmap.MappingSpace
-	ar     usermem.AddrRange
-	offset uint64
+	mappings mappings.List
 }
 
 // maxFileSize bounds files so that page arithmetic does not overflow.
@@ -192,15 +185,7 @@ func (r *regular) zero(start, end uint64) {
 // invalidate makes address spaces forget the page-aligned range [start, end); private also
 // their copies.
 func (r *regular) invalidate(start, end uint64, private bool) {
-	r.mapMu.Lock()
-	defer r.mapMu.Unlock()
-	for _, m := range r.mappings {
-		s, e := max(start, m.offset), min(end, m.offset+uint64(m.ar.Length()))
-		if s < e {
-			base := m.ar.Start - uintptr(m.offset)
-			m.ms.Invalidate(usermem.AddrRange{Start: base + uintptr(s), End: base + uintptr(e)}, private)
-		}
-	}
+	r.mappings.Invalidate(memmap.Range{Start: start, End: end}, private)
 }
 
 // Stat implements vfs.Inode.

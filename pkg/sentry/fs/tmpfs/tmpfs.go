@@ -10,7 +10,7 @@
 //
 // Lock order: regular.ioMu (held by reads and writes of a whole request, while application
 // memory is copied) → the address space's locks → regular.mu (content, size) or
-// regular.mapMu (mappings); directory.mu, node.mu are leaves. Fault handling comes in by
+// the list of mappings; directory.mu, node.mu are leaves. Fault handling comes in by
 // Translate, which takes regular.mu only; hence mu is never held while application memory is
 // copied.
 package tmpfs
