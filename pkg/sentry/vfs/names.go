@@ -375,6 +375,7 @@ func (w *walker) removeOnce(rmdir bool) error {
 		mask := uint32(unix.IN_DELETE)
 		if rmdir {
 			mask |= unix.IN_ISDIR
+			d.evictBelow(w.ctx) // names that it did not have
 		} else {
 			notifyInode(d.inode, unix.IN_ATTRIB)
 		}

@@ -252,6 +252,7 @@ func (r *renamer) notify() {
 	if exchange {
 		one(r.new, r.newParent, r.parent, r.newName, r.name)
 	} else if r.new != nil {
+		r.new.evictBelow(r.from.ctx)
 		notifyInode(r.new.inode, unix.IN_ATTRIB)
 	}
 }

@@ -161,6 +161,13 @@ func (w *world) want(got, want error) {
 	}
 }
 
+func (w *world) chmod(path string, mode uint32) {
+	w.Helper()
+	p := w.lookup(path)
+	defer p.DecRef(w.ctx)
+	w.want(p.Chmod(w.ctx, mode), nil)
+}
+
 func (w *world) lookup(path string) vfs.Path {
 	w.Helper()
 	p, err := w.v.LookupAt(w.ctx, w.op(path))
@@ -371,7 +378,7 @@ func TestPermissions(t *testing.T) {
 	w.mkdir("/d")
 	w.write("/d/f", "secret")
 	alice, bob := w.as(userTask(1000)), w.as(userTask(1001, 2000))
-	chmod := func(path string, mode uint32) { w.want(w.lookup(path).Chmod(w.ctx, mode), nil) }
+	chmod := w.chmod
 	chown := func(path string, uid auth.KUID, gid auth.KGID) { w.want(w.lookup(path).Chown(w.ctx, uid, gid), nil) }
 
 	_, err := alice.open("/d/f", unix.O_WRONLY, 0)
