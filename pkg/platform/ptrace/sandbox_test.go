@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	case "sandbox":
 		sandboxed()
 		os.Exit(0)
+	case "forbidden":
+		withoutPtrace()
+		os.Exit(0)
 	case "orphan":
 		orphans()
 	}
@@ -263,5 +266,23 @@ func TestStubFilter(t *testing.T) {
 			t.Errorf("%s: the process died: %v", tc.name, died)
 		}
 		as.Release()
+	}
+}
+
+// withoutPtrace is a process that a seccomp profile keeps from tracing.
+func withoutPtrace() {
+	prog, err := seccomp.Build([]seccomp.RuleSet{{Rules: seccomp.Rules{unix.SYS_PTRACE: nil}, Action: seccomp.Errno(unix.EPERM)}}, seccomp.Allow)
+	check(err)
+	check(seccomp.Install(prog))
+	_, err = New()
+	fmt.Print(err)
+}
+
+func TestWithoutPtrace(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"=forbidden")
+	out, err := cmd.Output()
+	if err != nil || !strings.Contains(string(out), "does not let a process be traced") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -77,7 +77,7 @@ func (t *thread) reap() {
 // strip turns a fresh fork of the sentry into a zygote.
 func (z *thread) strip(d *zygoteData) error {
 	if _, err := z.wait(); err != nil {
-		return err
+		return fmt.Errorf("the host does not let a process be traced here (a seccomp profile, or kernel.yama.ptrace_scope=3): %w", err)
 	}
 	if e := z.ptrace(unix.PTRACE_SETOPTIONS, 0, traceOptions); e != 0 {
 		return fmt.Errorf("setting options: %w", e)
