@@ -413,7 +413,10 @@ func (b *Base) SetSockOpt(ctx context.Context, level, name int, val []byte) erro
 	return nil
 }
 
-func bufferSize(v, limit, least int) int32 { return int32(max(2*min(max(v, 0), limit), least)) }
+// bufferSize is what SO_SNDBUF makes of v, which counts as unsigned.
+func bufferSize(v, limit, least int) int32 {
+	return int32(max(2*min(int(uint32(v)), limit), least))
+}
 
 // Unsupported refuses the operations that a family may lack; sockets embed it.
 type Unsupported struct{}

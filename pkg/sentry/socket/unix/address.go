@@ -85,7 +85,7 @@ func (s *Socket) find(ctx context.Context, addr *socket.Addr) (*Socket, error) {
 	case abstract:
 		other = s.ns.lookupAbstract(name)
 	case name == "":
-		return nil, unix.ECONNREFUSED
+		return nil, unix.EINVAL
 	default:
 		r, ok := ctx.(PathResolver)
 		if !ok {
@@ -113,21 +113,34 @@ func (s *Socket) Bind(ctx context.Context, addr *socket.Addr) error {
 	if err != nil {
 		return err
 	}
-	if s.addr.Load() != nil {
-		return unix.EINVAL
-	}
+	bound := s.addr.Load() != nil
 	if abstract {
+		if bound {
+			return unix.EINVAL
+		}
 		if err := s.ns.bindAbstract(name, s); err != nil {
 			return err
 		}
 		return s.setAddress(ctx, newAddress(name, true, s))
 	}
 	if name == "" {
+		if bound {
+			return nil
+		}
 		return s.autobind()
 	}
 	r, ok := ctx.(PathResolver)
 	if !ok {
 		return unix.EADDRNOTAVAIL
+	}
+	if bound {
+		// Linux makes the node first, and so finds out that it exists.
+		p, err := r.LookupSocket(name)
+		if err != nil {
+			return unix.EINVAL
+		}
+		p.DecRef(ctx)
+		return unix.EADDRINUSE
 	}
 	p, err := r.CreateSocket(name)
 	if err == unix.EEXIST {

@@ -54,12 +54,10 @@ func (s *Socket) Connect(ctx context.Context, addr *socket.Addr, nonblock bool) 
 	case connecting:
 		s.mu.Unlock()
 		return unix.EALREADY
-	case connected:
-		s.mu.Unlock()
-		return unix.EISCONN
 	default:
+		state := s.state
 		s.mu.Unlock()
-		return unix.EINVAL
+		return s.connectAgain(ctx, addr, state)
 	}
 	s.mu.Unlock()
 	err := s.connect(ctx, addr, nonblock)
@@ -75,6 +73,26 @@ func (s *Socket) Connect(ctx context.Context, addr *socket.Addr, nonblock bool) 
 		s.Notify(waiter.EventOut | waiter.EventWrNorm)
 	}
 	return err
+}
+
+// connectAgain is the error of a connect(2) that cannot succeed in the present state. Like
+// Linux it looks at the other side first.
+func (s *Socket) connectAgain(ctx context.Context, addr *socket.Addr, present state) error {
+	l, err := s.find(ctx, addr)
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.state != listening:
+		return unix.ECONNREFUSED
+	case len(l.backlog) > l.maxPending:
+		return unix.EAGAIN
+	case present == connected:
+		return unix.EISCONN
+	}
+	return unix.EINVAL
 }
 
 func (s *Socket) connect(ctx context.Context, addr *socket.Addr, nonblock bool) error {

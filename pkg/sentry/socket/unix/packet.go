@@ -155,15 +155,16 @@ func (s *Socket) recvPacket(ctx context.Context, m *socket.Message) (int, error)
 }
 
 func (s *Socket) tryRecvPacket(ctx context.Context, m *socket.Message) (int, error) {
+	if err := s.TakeError(); err != nil {
+		return 0, err
+	}
 	q := &s.in
 	q.mu.Lock()
 	if q.head == nil {
 		closed := q.closed
 		q.mu.Unlock()
-		if err := s.TakeError(); err != nil {
-			return 0, err
-		}
-		if closed {
+		// A datagram socket that was shut down is at its end only for those who would wait.
+		if closed && (s.connectionBased() || m.Flags&unix.MSG_DONTWAIT == 0) {
 			return 0, nil
 		}
 		return 0, unix.EAGAIN

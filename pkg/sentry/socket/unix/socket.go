@@ -189,8 +189,15 @@ func (s *Socket) takeFiles(m *message) []*vfs.FileDescription {
 
 // Read implements vfs.File.
 func (s *Socket) Read(ctx context.Context, dst usermem.Sequence, _ int64) (int, error) {
+	if dst.Len() == 0 {
+		return 0, nil
+	}
 	m := socket.Message{Data: dst, Flags: unix.MSG_DONTWAIT}
-	return s.recv(ctx, &m)
+	n, err := s.recv(ctx, &m)
+	if err == unix.EAGAIN && s.recvShut() {
+		return 0, nil // the caller may be one who waits
+	}
+	return n, err
 }
 
 // Write implements vfs.File.
