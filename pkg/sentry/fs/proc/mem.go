@@ -32,17 +32,12 @@ func (n *memNode) Open(ctx context.Context, _ uint32) (vfs.File, error) {
 	return &memFile{m: m}, nil
 }
 
-// memFile does not keep the address space alive; each access does for itself.
+// memFile does not keep the address space alive; each access does for itself. Memory is seen
+// as a debugger sees it: protections do not hold.
 type memFile struct {
 	vfs.FileDefaults
 	waiter.AlwaysReady
 	m *mm.MemoryManager
-}
-
-// forcedIO is memory as a debugger sees it: protections do not hold.
-type forcedIO interface {
-	ReadForced(addr uintptr, dst []byte) (int, error)
-	WriteForced(addr uintptr, src []byte) (int, error)
 }
 
 const memChunk = 64 << 10
@@ -50,12 +45,7 @@ const memChunk = 64 << 10
 // Read implements vfs.File. EIO: nothing is mapped at offset.
 func (f *memFile) Read(_ context.Context, dst usermem.Sequence, offset int64) (int, error) {
 	return f.transfer(dst, offset, func(addr uintptr, part usermem.Sequence, b []byte) (int, error) {
-		n, err := 0, error(nil)
-		if d, ok := any(f.m).(forcedIO); ok {
-			n, err = d.ReadForced(addr, b)
-		} else {
-			n, err = f.m.CopyIn(addr, b)
-		}
+		n, err := f.m.CopyInForce(addr, b)
 		if n > 0 {
 			return part.CopyOut(b[:n])
 		}
@@ -69,10 +59,7 @@ func (f *memFile) Write(_ context.Context, src usermem.Sequence, offset int64, _
 		if _, err := part.CopyIn(b); err != nil {
 			return 0, err
 		}
-		if d, ok := any(f.m).(forcedIO); ok {
-			return d.WriteForced(addr, b)
-		}
-		return f.m.CopyOut(addr, b)
+		return f.m.CopyOutForce(addr, b)
 	})
 	return n, offset + int64(n), err
 }
