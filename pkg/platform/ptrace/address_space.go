@@ -1,12 +1,16 @@
 package ptrace
 
 import (
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/platform"
+	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/memmap"
 )
 
@@ -15,6 +19,8 @@ type addressSpace struct {
 	tracer *tracer
 	leader *thread // used by the tracer only
 	slot   int     // of the order memory
+
+	released atomic.Bool
 
 	mu     sync.Mutex // guards the fields below, and is held while orders are carried out
 	mapped spans      // where something is mapped
@@ -232,6 +238,8 @@ func (as *addressSpace) ownThread(tid int) (*thread, error) {
 	}
 	th, as.spare = as.spare, nil
 	as.threadsMu.Unlock()
+	o := as.tracer.affinity.osThread(tid)
+	o.makeRoom()
 	if th == nil {
 		var err error
 		if th, err = as.tracer.newThread(as); err != nil {
@@ -241,16 +249,55 @@ func (as *addressSpace) ownThread(tid int) (*thread, error) {
 	if err := th.seize(); err != nil {
 		return nil, err
 	}
-	th.tracer = as.tracer.affinity.osThread(tid)
+	th.as, th.tracer = as, o
 	as.threadsMu.Lock()
 	as.threads[tid] = th
 	as.threadsMu.Unlock()
+	o.mu.Lock()
+	o.owned = append(o.owned, th)
+	o.mu.Unlock()
 	return th, nil
+}
+
+// maxOwned bounds the stub threads that one OS thread traces. Without a bound a sandbox of
+// many processes would have a thread in each of them for each thread of the sentry.
+const maxOwned = 32
+
+// makeRoom forgets threads of released address spaces and, if there are still too many,
+// ends the one that was not used for longest. o is the calling OS thread.
+func (o *osThread) makeRoom() {
+	o.mu.Lock()
+	o.owned = slices.DeleteFunc(o.owned, func(t *thread) bool { return t.as.released.Load() })
+	if len(o.owned) < maxOwned {
+		o.mu.Unlock()
+		return
+	}
+	oldest := 0
+	for i, t := range o.owned {
+		if t.lastUse < o.owned[oldest].lastUse {
+			oldest = i
+		}
+	}
+	t := o.owned[oldest]
+	o.owned = slices.Delete(o.owned, oldest, oldest+1)
+	o.mu.Unlock()
+	t.as.threadsMu.Lock()
+	delete(t.as.threads, o.tid)
+	delete(t.as.asked, o.tid)
+	t.as.threadsMu.Unlock()
+	t.exit()
+}
+
+// exit ends a thread. The caller traces it.
+func (t *thread) exit() {
+	// It fails because the thread ends, or because the whole process was killed.
+	t.syscall(stubSyscall, unix.SYS_EXIT, arch.Args{})
 }
 
 // Release implements platform.AddressSpace. The process is killed at once and reaped by
 // another goroutine.
 func (as *addressSpace) Release() {
+	as.released.Store(true)
 	as.tracer.reaping.Add(1)
 	go func() {
 		defer as.tracer.reaping.Done()
@@ -260,10 +307,13 @@ func (as *addressSpace) Release() {
 
 // kill ends the process and frees what it held.
 func (as *addressSpace) kill() {
-	if !as.leader.dead {
+	if !as.leader.dead.Load() {
 		unix.Tgkill(as.leader.tgid, as.leader.tid, unix.SIGKILL)
 	}
-	for _, th := range as.threads {
+	as.threadsMu.Lock() // a thread that ends just now is no longer in the map, its tracer reaps it
+	threads := slices.Collect(maps.Values(as.threads))
+	as.threadsMu.Unlock()
+	for _, th := range threads {
 		th.reap()
 	}
 	as.leader.reap()

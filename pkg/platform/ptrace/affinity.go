@@ -39,13 +39,17 @@ type osThread struct {
 	tid      int
 
 	mu      sync.Mutex // guards the fields below
+	owned   []*thread  // the stub threads that it traces, in no order, but for leaders
+	uses    uint64     // counts runs of stub threads
 	cpu     int        // that it is bound to, or noCPU
 	running *thread    // the stub thread of the present Switch, bound to the same CPU, or nil
 	used    bool       // there was a Switch since the last look
 }
 
-// affinity binds threads. A nil *affinity binds none.
+// affinity binds threads.
 type affinity struct {
+	enabled bool // there is more than one CPU
+
 	mu      sync.Mutex // guards the fields below; locked before osThread.mu
 	wake    *sync.Cond // bound is no longer 0, or closed is set
 	bound   int        // bound osThreads
@@ -55,21 +59,18 @@ type affinity struct {
 	stopped chan struct{}
 }
 
-// newAffinity returns nil if there is only one CPU.
 func newAffinity() *affinity {
-	if runtime.NumCPU() == 1 {
-		return nil
-	}
-	a := &affinity{threads: map[int]*osThread{}, stopped: make(chan struct{})}
+	a := &affinity{enabled: runtime.NumCPU() > 1, threads: map[int]*osThread{}, stopped: make(chan struct{})}
 	a.wake = sync.NewCond(&a.mu)
-	go a.watch()
+	if a.enabled {
+		go a.watch()
+	} else {
+		close(a.stopped)
+	}
 	return a
 }
 
 func (a *affinity) close() {
-	if a == nil {
-		return
-	}
 	a.mu.Lock()
 	a.closed = true
 	a.wake.Signal()
@@ -79,9 +80,6 @@ func (a *affinity) close() {
 
 // osThread returns what is known of the sentry's thread tid.
 func (a *affinity) osThread(tid int) *osThread {
-	if a == nil {
-		return nil
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := a.threads[tid]
@@ -159,13 +157,19 @@ func (t *thread) boundTo() int {
 	return t.cpu
 }
 
-// begin is called by the tracer o before it lets t run; o may be nil. free says that this
-// time both may run anywhere.
+// begin is called by the tracer o before it lets t run; o is nil while the zygote is made.
+// free says that this time both may run anywhere.
 func (o *osThread) begin(t *thread, free bool) {
 	if o == nil {
 		return
 	}
 	o.mu.Lock()
+	o.uses++
+	t.lastUse = o.uses
+	if !o.affinity.enabled {
+		o.mu.Unlock()
+		return
+	}
 	if free || o.cpu == noCPU {
 		o.mu.Unlock()
 		o.affinity.rebind(o, t, free)

@@ -112,7 +112,7 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 // thread is the thread to run on. The calling goroutine is locked.
 func (c *taskContext) thread(as *addressSpace) (*thread, error) {
 	tid := gettid()
-	if c.last != nil && c.lastAS == as && c.tid == tid {
+	if c.last != nil && c.lastAS == as && c.tid == tid && !c.last.dead.Load() {
 		return c.last, nil
 	}
 	th, err := as.ownThread(tid)

@@ -15,7 +15,8 @@
 // Only the thread that traces a thread may control it. So a stub process gets one thread
 // for each sentry thread that ever runs a task in it, made on demand; a task's goroutine is
 // locked to its OS thread while it is in Switch only, and uses the stub thread that belongs to this OS
-// thread. A task that is blocked in the sentry holds neither. The first thread of each stub
+// thread. A task that is blocked in the sentry holds neither. An OS thread keeps at most
+// maxOwned stub threads. The first thread of each stub
 // process, its leader, never runs application code: the platform's tracer goroutine, which owns the
 // zygote and all leaders, uses it to make threads, and to change memory on behalf of
 // goroutines whose OS thread has no stub thread there.

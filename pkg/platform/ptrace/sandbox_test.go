@@ -259,7 +259,7 @@ func TestStubFilter(t *testing.T) {
 		p.tracer.do(func() error {
 			leader := as.(*addressSpace).leader
 			_, err := leader.syscall(stubSyscall, tc.nr, tc.args)
-			died = leader.dead
+			died = leader.dead.Load()
 			return err
 		})
 		if died == tc.ok {
@@ -284,5 +284,62 @@ func TestWithoutPtrace(t *testing.T) {
 	out, err := cmd.Output()
 	if err != nil || !strings.Contains(string(out), "does not let a process be traced") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// TestStubThreadsAreBounded: OS threads of the sentry that visit many processes do not keep
+// a thread in each.
+func TestStubThreadsAreBounded(t *testing.T) {
+	p, err := New()
+	check(err)
+	defer p.Close()
+	calls := codeFile(0x0f, 0x05, 0xeb, 0xfc)
+	defer unix.Close(int(calls))
+	const processes, visitors = maxOwned + 8, 2
+	var spaces []*addressSpace
+	for range processes {
+		as, err := p.NewAddressSpace()
+		check(err)
+		mapCode(as, calls)
+		spaces = append(spaces, as.(*addressSpace))
+	}
+	var done sync.WaitGroup
+	for range visitors {
+		done.Add(1)
+		go func() {
+			defer done.Done()
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			var contexts []platform.Context
+			var states []*arch.Context
+			for range spaces {
+				ac := arch.NewContext()
+				ac.SetIP(codeAddr)
+				contexts, states = append(contexts, p.NewContext()), append(states, ac)
+			}
+			for range 2 {
+				for i, as := range spaces {
+					if ev, err := contexts[i].Switch(as, states[i]); err != nil || ev.Kind != platform.EventSyscall {
+						t.Errorf("process %d: %+v %v", i, ev, err)
+					}
+				}
+			}
+		}()
+	}
+	done.Wait()
+	owned, threads := 0, 0
+	for _, as := range spaces {
+		owned += len(as.threads)
+		tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", as.leader.tid))
+		threads += len(tasks) - 1
+		if as.spare != nil {
+			threads--
+		}
+	}
+	if owned > visitors*maxOwned || threads != owned {
+		t.Errorf("%d threads are known, %d exist", owned, threads)
+	}
+	for _, as := range spaces {
+		as.Release()
 	}
 }

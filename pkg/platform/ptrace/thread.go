@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +25,9 @@ const syscallStop = unix.SIGTRAP | 0x80
 
 // thread is a traced thread of a stub process.
 type thread struct {
+	as        *addressSpace // nil for the zygote and leaders
 	tgid, tid int
+	dead      atomic.Bool // it is reaped
 
 	// mu guards the fields below. It is never contended: only goroutines on one OS thread
 	// take it, one after the other.
@@ -33,10 +36,12 @@ type thread struct {
 	fpOf  *taskContext   // whose FP state it holds, nil if nobody's
 	holds arch.Registers // what is in its registers, if known is set
 	known bool
-	dead  bool // it is reaped
 
-	tracer *osThread // nil if threads are not bound
-	cpu    int       // that it is bound to, or noCPU; guarded by tracer.mu
+	tracer *osThread // nil for the zygote while it is made
+
+	// Guarded by tracer.mu.
+	cpu     int    // that it is bound to, or noCPU
+	lastUse uint64 // tracer.uses when it last ran
 }
 
 // ptrace makes a request that does not block.
@@ -106,7 +111,7 @@ func (t *thread) wait() (unix.WaitStatus, error) {
 		if s.Stopped() {
 			return s, nil
 		}
-		t.dead = true
+		t.dead.Store(true)
 		if s.Signaled() {
 			return 0, fmt.Errorf("stub %d was killed by %v", t.tid, s.Signal())
 		}

@@ -47,7 +47,7 @@ func newZygote() (*thread, error) {
 	}
 	z := &thread{tgid: pid, tid: pid, cpu: noCPU}
 	if err := z.strip(d); err != nil {
-		if !z.dead {
+		if !z.dead.Load() {
 			unix.Kill(pid, unix.SIGKILL)
 			z.reap()
 		}
@@ -67,7 +67,7 @@ func sigmask(set, old *uint64) {
 
 // reap waits for the end of a killed thread.
 func (t *thread) reap() {
-	for !t.dead {
+	for !t.dead.Load() {
 		if _, err := t.wait(); err != nil {
 			return
 		}
