@@ -1,13 +1,13 @@
 package memmap
 
-// HolePuncher is implemented by Mappables whose pages madvise(2)'s MADV_REMOVE can free.
+// HolePuncher is implemented by Mappables, or by the Identities of their mappings, whose pages madvise(2)'s MADV_REMOVE can free.
 // It is called without locks of any MappingSpace, with a reference on the Identity held, and
 // invalidates mappings as truncation does.
 type HolePuncher interface {
 	PunchHole(r Range) error
 }
 
-// Syncer is implemented by Mappables that msync(2) with MS_SYNC writes back; called as
+// Syncer is implemented by Mappables, or by the Identities of their mappings, that msync(2) with MS_SYNC writes back; called as
 // HolePuncher is.
 type Syncer interface {
 	SyncMapped(r Range) error

@@ -184,7 +184,11 @@ func (m *MemoryManager) removePages(ar usermem.AddrRange) error {
 	for i := range parts {
 		p := &parts[i]
 		if err == nil || err == unix.ENOMEM {
-			if h, ok := p.mappable.(memmap.HolePuncher); !ok {
+			h, ok := p.mappable.(memmap.HolePuncher)
+			if !ok {
+				h, ok = p.id.(memmap.HolePuncher)
+			}
+			if !ok {
 				err = unix.EOPNOTSUPP
 			} else if perr := h.PunchHole(p.r); perr != nil {
 				err = perr
@@ -242,7 +246,11 @@ func (m *MemoryManager) MSync(addr uintptr, length uint64, flags int) error {
 	})
 	for i := range parts {
 		p := &parts[i]
-		if s, ok := p.mappable.(memmap.Syncer); ok && flags&unix.MS_SYNC != 0 && err != unix.EBUSY {
+		s, ok := p.mappable.(memmap.Syncer)
+		if !ok {
+			s, ok = p.id.(memmap.Syncer)
+		}
+		if ok && flags&unix.MS_SYNC != 0 && err != unix.EBUSY {
 			if serr := s.SyncMapped(p.r); serr != nil && err == nil {
 				err = serr
 			}

@@ -72,6 +72,14 @@ var unmapper = &context.Background{Creds: auth.NewRootCredentials(auth.NewRootUs
 // DecRef implements memmap.Identity.
 func (f mappedFile) DecRef() { f.FileDescription.DecRef(unmapper) }
 
+// PunchHole implements memmap.HolePuncher.
+func (f mappedFile) PunchHole(r memmap.Range) error {
+	return f.File().Allocate(unmapper, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(r.Start), int64(r.Length()))
+}
+
+// SyncMapped implements memmap.Syncer.
+func (f mappedFile) SyncMapped(memmap.Range) error { return f.Sync(unmapper, false) }
+
 // mayLock is the permission to lock memory at all, and whether without limit.
 func mayLock(t *kernel.Task) (may, unlimited bool) {
 	unlimited = t.Credentials().HasRootCapability(unix.CAP_IPC_LOCK)
