@@ -1,7 +1,6 @@
 package mm
 
 import (
-	"runsc/pkg/platform"
 	"runsc/pkg/segment"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/usermem"
@@ -34,13 +33,8 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 	n.activeMu.Lock()
 	m.sharePMAs(n, c)
 	err = m.apply(c)
-	if err == nil && n.pmas.Len() > 0 {
-		err = n.as.Batch(func(ops platform.Ops) {
-			for it := n.pmas.First(); it.Ok(); it = it.Next() {
-				p := it.Value()
-				ops.MapFile(it.Start(), p.file, p.fileRange(it.Start(), usermem.AddrRange(it.Range())), p.eff, false)
-			}
-		})
+	if err == nil {
+		err = n.mapEverything()
 	}
 	n.activeMu.Unlock()
 	m.activeMu.Unlock()
@@ -156,6 +150,3 @@ func (m *MemoryManager) ownCopy(ar usermem.AddrRange) {
 	}
 	it.Value().off = fr.Start
 }
-
-// isOurs says whether the pages belong to the memory file.
-func (m *MemoryManager) isOurs(f memmap.File) bool { return f == memmap.File(m.mf) }

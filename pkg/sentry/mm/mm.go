@@ -63,6 +63,9 @@ const (
 	cowChunk = 64 << 10
 	// faultAround is how much of a file is asked for around a fault.
 	faultAround = 1 << 20
+	// maxMapCount is vm.max_map_count: how many VMAs an address space may have. The host
+	// has the same limit for what follows from them.
+	maxMapCount = 65530
 	// mapAhead is how much of a file is asked for when it is mapped.
 	mapAhead = 64 << 20
 )

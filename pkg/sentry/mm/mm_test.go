@@ -306,3 +306,41 @@ func TestFaultOfUnknownKind(t *testing.T) {
 	p.check()
 	c.end()
 }
+
+func TestReattach(t *testing.T) {
+	p := newApp(t)
+	a := p.anon(4 * pageSize)
+	p.store(a, 1)
+	p.m.MProtect(a+pageSize, pageSize, memmap.Read, false)
+	old := p.as()
+	p.m.ForgetFiles()
+	if err := p.m.Reattach(&fakePlatform{}); err != nil {
+		t.Fatal(err)
+	}
+	if p.as() == old || p.load(a) != 1 {
+		t.Error("memory is not mapped in the new address space")
+	}
+	p.check()
+}
+
+func TestTooManyMappings(t *testing.T) {
+	p := newApp(t)
+	p.m.as = &quietAS{}
+	a := p.mmap(MMapOpts{Length: 2 * maxMapCount * pageSize, Private: true})
+	var err error
+	for i := uintptr(0); err == nil && i < maxMapCount; i++ {
+		err = p.m.MProtect(a+2*i*pageSize, pageSize, memmap.Read, false)
+	}
+	if err != unix.ENOMEM {
+		t.Fatalf("%d mappings: %v, want ENOMEM", p.m.vmas.Len(), err)
+	}
+	if _, err := p.m.MMap(MMapOpts{Length: pageSize, Perms: memmap.Read, Private: true}); err != unix.ENOMEM {
+		t.Errorf("one mapping more: %v", err)
+	}
+	if err := p.m.MUnmap(a+maxMapCount*2*pageSize-2*pageSize, pageSize); err != unix.ENOMEM {
+		t.Errorf("a hole in the last mapping: %v", err)
+	}
+	if err := p.m.MUnmap(a, maxMapCount*pageSize); err != nil {
+		t.Errorf("unmapping: %v", err)
+	}
+}

@@ -118,6 +118,9 @@ func (m *MemoryManager) MMap(o MMapOpts) (uintptr, error) {
 // checkLimits says whether v may replace what is in ar; ipcLock ignores RLIMIT_MEMLOCK.
 // mappingMu is held for writing.
 func (m *MemoryManager) checkLimits(ar usermem.AddrRange, v *vma, ipcLock bool) error {
+	if m.vmas.Len() >= maxMapCount {
+		return unix.ENOMEM
+	}
 	n := uint64(ar.Length())
 	replaced := uint64(m.vmas.CoveredLength(segment.Range[uintptr](ar)))
 	if m.sizes.as-replaced+n > m.addressLimit() {
@@ -205,17 +208,23 @@ func checkRange(addr uintptr, length uint64) (usermem.AddrRange, error) {
 	return usermem.AddrRange{Start: addr, End: end}, nil
 }
 
-// MUnmap is munmap(2). EINVAL: bad range or no length.
+// MUnmap is munmap(2). EINVAL: bad range or no length; ENOMEM: a hole would make too many
+// mappings.
 func (m *MemoryManager) MUnmap(addr uintptr, length uint64) error {
 	ar, err := checkRange(addr, length)
 	if err != nil || length == 0 || ar.End > m.layout.max {
 		return unix.EINVAL
 	}
 	c := newChange()
+	defer m.drop(c)
 	m.mappingMu.Lock()
+	defer m.mappingMu.Unlock()
+	if m.vmas.Len() >= maxMapCount {
+		if it := m.vmas.Find(ar.Start); it.Ok() && it.Start() < ar.Start && ar.End < it.End() {
+			return unix.ENOMEM
+		}
+	}
 	m.unmapLocked(ar, c)
-	m.mappingMu.Unlock()
-	m.drop(c)
 	return nil
 }
 
@@ -273,12 +282,17 @@ func (m *MemoryManager) MProtect(addr uintptr, length uint64, perms memmap.Acces
 			err = unix.EACCES
 			break
 		}
+		if it.Value().perms == perms {
+			pos = min(it.End(), ar.End)
+			continue
+		}
+		if m.vmas.Len() >= maxMapCount && (it.Start() < r.Start || it.End() > r.End) {
+			err = unix.ENOMEM
+			break
+		}
 		it = m.vmas.Isolate(it, r)
 		v := it.Value()
 		pos = it.End()
-		if v.perms == perms {
-			continue
-		}
 		was := *v
 		n := uint64(it.Range().Length())
 		v.perms = perms

@@ -75,6 +75,7 @@ type MemoryFile struct {
 	mu        sync.Mutex // guards the fields below
 	used      segment.Set[uint64, usage]
 	allocated uint64 // bytes with refs > 0
+	low       uint64 // every page below is used
 
 	dirty      []memmap.Range // freed, to be punched out
 	dirtyBytes uint64
@@ -102,7 +103,7 @@ func New() (*MemoryFile, error) {
 
 // NewFromFD makes a memory file over an empty memfd, which then belongs to it.
 func NewFromFD(fd int) (*MemoryFile, error) {
-	f := &MemoryFile{fd: fd}
+	f := &MemoryFile{fd: fd, low: firstOffset}
 	if err := f.mapAll(); err != nil {
 		return nil, err
 	}
@@ -212,7 +213,10 @@ func (f *MemoryFile) find(length uint64, o AllocOpts) (memmap.Range, bool) {
 			return fr, true
 		}
 	}
-	a, ok := f.used.FirstFit(segment.Range[uint64]{Start: firstOffset, End: f.capacity}, length, align)
+	a, ok := f.used.FirstFit(segment.Range[uint64]{Start: f.low, End: f.capacity}, length, align)
+	if ok && (length == pageSize && align == pageSize || a == f.low) {
+		f.low = a + length
+	}
 	return memmap.Range{Start: a, End: a + length}, ok
 }
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"runsc/pkg/sentry/memmap"
 )
 
@@ -180,6 +182,35 @@ func TestConcurrentUse(t *testing.T) {
 	f.Reclaim()
 	if n := f.used.Len(); n != 0 {
 		t.Errorf("%d ranges are left", n)
+	}
+}
+
+func TestReattach(t *testing.T) {
+	f := newFile(t)
+	a, _ := f.Allocate(8*pageSize, AllocOpts{})
+	b, _ := f.Allocate(2*pageSize, AllocOpts{Overwrite: true})
+	f.Bytes(a)[3*pageSize] = 42
+	f.Bytes(b)[0] = 1
+	f.DecRef(b)
+	ranges, err := f.Committed()
+	if err != nil || len(ranges) != 1 || ranges[0] != (memmap.Range{Start: a.Start + 3*pageSize, End: a.Start + 4*pageSize}) {
+		t.Fatalf("Committed() = %v, %v", ranges, err)
+	}
+	fd, err := unix.MemfdCreate("test", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved := append([]byte(nil), f.Bytes(ranges[0])...)
+	unix.Close(f.fd)
+	if err := f.Reattach(fd); err != nil {
+		t.Fatal(err)
+	}
+	copy(f.Bytes(ranges[0]), saved)
+	if f.Bytes(a)[3*pageSize] != 42 || f.Refs(a) != 1 {
+		t.Error("memory was lost")
+	}
+	if n, _ := f.Usage(); n != pageSize {
+		t.Errorf("Usage() = %d after a page was restored", n)
 	}
 }
 

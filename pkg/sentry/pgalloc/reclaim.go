@@ -79,6 +79,7 @@ func (f *MemoryFile) punch(pool bool) {
 	defer f.mu.Unlock()
 	for _, fr := range work {
 		f.used.RemoveRange(segment.Range[uint64](fr))
+		f.low = min(f.low, fr.Start)
 	}
 }
 
