@@ -246,6 +246,7 @@ func doGetdents(t *kernel.Task, a arch.Args, old bool) (uintptr, error) {
 		b.buf = full[:0]
 		direntBuffers.Put(b)
 	}()
+	start := f.Offset()
 	err = f.IterDirents(t, b)
 	if len(b.buf) == 0 {
 		if err == nil && b.small {
@@ -254,6 +255,7 @@ func doGetdents(t *kernel.Task, a arch.Args, old bool) (uintptr, error) {
 		return 0, err
 	}
 	if err := t.CopyOutBytes(a.Pointer(1), b.buf); err != nil {
+		f.Seek(t, start, unix.SEEK_SET) // nobody saw the entries
 		return 0, err
 	}
 	return uintptr(len(b.buf)), nil

@@ -50,6 +50,7 @@ const (
 	dentryListed                     // on the cache's list; changed under cache.mu
 	dentryUsed                       // used again since it was listed
 	dentryDeleted                    // the name was removed (unlink, rmdir, rename over it)
+	dentryNoLink                     // of a file that can get no name (O_TMPFILE with O_EXCL)
 	dentryAnon                       // of a file without a path; the name is complete
 )
 

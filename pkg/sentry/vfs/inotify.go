@@ -289,7 +289,8 @@ func (in *Inotify) Ioctl(_ context.Context, io usermem.IO, request uint32, arg u
 // notifyInode tells those who watch i itself.
 func notifyInode(i Inode, mask uint32) {
 	if x := i.Base().extra.Load(); x != nil && x.watches.any.Load() != 0 {
-		if mode, _, _ := i.Owner(); mode&unix.S_IFMT == unix.S_IFDIR {
+		// The two events do not say so, for old programs' sake.
+		if mode, _, _ := i.Owner(); mode&unix.S_IFMT == unix.S_IFDIR && mask&(unix.IN_DELETE_SELF|unix.IN_MOVE_SELF) == 0 {
 			mask |= unix.IN_ISDIR
 		}
 		x.watches.send(mask, 0, "", false)

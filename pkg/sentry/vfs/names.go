@@ -297,6 +297,8 @@ func (w *walker) linkOnce(target Path) error {
 		case err != nil:
 		case mode&unix.S_IFMT == unix.S_IFDIR:
 			err = unix.EPERM
+		case target.Dentry.has(dentryNoLink):
+			err = unix.ENOENT
 		default:
 			sb := w.cur.Mount.sb
 			sb.beginChange()

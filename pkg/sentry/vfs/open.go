@@ -216,6 +216,9 @@ func (v *VFS) openTmpfile(ctx context.Context, p Path, flags, mode uint32) (*Fil
 	}
 	d := newDentry(&v.cache, p.Dentry, name, inode)
 	d.flags.Or(dentryDeleted)
+	if flags&unix.O_EXCL != 0 {
+		d.flags.Or(dentryNoLink)
+	}
 	p.Mount.IncRef()
 	q := Path{p.Mount, d}
 	fd, err := v.openPath(ctx, q, flags&^unix.O_TMPFILE, false, true)
