@@ -37,7 +37,11 @@ func newKernel(a *Args) (*kernel.Kernel, error) {
 	if cpus <= 0 {
 		cpus = runtime.NumCPU()
 	}
-	v, err := vdso.New(vdso.Options{NumCPUs: cpus})
+	v, err := vdso.New(vdso.Options{
+		NumCPUs: cpus,
+		// The host's CPU numbers mean nothing to applications that set an affinity.
+		NoCPUSegment: true,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("vDSO: %w", err)
 	}

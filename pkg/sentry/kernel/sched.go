@@ -42,4 +42,18 @@ func (t *Task) SetSched(f func(*SchedState)) {
 }
 
 // CPU is the number of the CPU that getcpu(2) and rseq(2) report.
-func (t *Task) CPU() int32 { return int32(uint32(t.pids.nrs[0]) % uint32(t.k.numCPU)) }
+// It is constant while the affinity is: which CPU of the host runs the application changes
+// without the sentry's knowledge, and programs only use the number to spread their data.
+func (t *Task) CPU() int32 {
+	mask := t.Sched().Affinity
+	if mask == nil {
+		return int32(uint32(t.pids.nrs[0]) % uint32(t.k.numCPU))
+	}
+	var allowed []int32
+	for i := range int32(len(mask) * 8) {
+		if mask[i/8]&(1<<(i%8)) != 0 {
+			allowed = append(allowed, i)
+		}
+	}
+	return allowed[uint32(t.pids.nrs[0])%uint32(len(allowed))]
+}

@@ -79,7 +79,7 @@ func (t *Task) deliverOne(info *arch.SignalInfo) {
 		tg.signalMu.Unlock()
 	case act.Handler == arch.SigDfl:
 		status := uint32(signo)
-		if bit&coreSignals != 0 {
+		if bit&coreSignals != 0 && tg.limits.Get(unix.RLIMIT_CORE).Cur != 0 {
 			status |= 0x80
 		}
 		addr := uintptr(0)

@@ -57,7 +57,7 @@ func (t *Task) sendLocked(info *arch.SignalInfo, group bool, timer *PosixTimer) 
 		tg.endGroupStopLocked(false)
 	}
 
-	if t.dropsLocked(signo, group, info.Code <= 0) {
+	if t.dropsLocked(signo, info.Code <= 0 && info.PID() != 0) {
 		if timer != nil {
 			timer.signalDropped()
 		}
@@ -100,9 +100,11 @@ func (t *Task) sendLocked(info *arch.SignalInfo, group bool, timer *PosixTimer) 
 // blocked (the action may change before it is unblocked) and nobody traces the task. A
 // namespace's init takes from inside only signals that it has a handler for
 // (pid_namespaces(7)).
-func (t *Task) dropsLocked(signo int32, group, fromUser bool) bool {
+// Signals of the sentry or an operator carry a kernel code, those from an outer namespace no
+// pid: they pass.
+func (t *Task) dropsLocked(signo int32, fromInside bool) bool {
 	tg := t.tg
-	if tg.isInit() && tg.handlers.actions[signo].Handler == arch.SigDfl && fromUser && tg.initImmune(signo) {
+	if tg.isInit() && tg.handlers.actions[signo].Handler == arch.SigDfl && fromInside {
 		return true
 	}
 	if signo == int32(unix.SIGKILL) || signo == int32(unix.SIGSTOP) {
@@ -110,10 +112,6 @@ func (t *Task) dropsLocked(signo int32, group, fromUser bool) bool {
 	}
 	if (t.mask|t.realMask)&SignalBit(signo) != 0 || t.ptrace.traced() {
 		return false
-	}
-	if signo == int32(unix.SIGCONT) {
-		// Its effect took place above.
-		return tg.handlers.ignores(signo)
 	}
 	return tg.handlers.ignores(signo)
 }
@@ -186,9 +184,5 @@ func (pg *ProcessGroup) SendSignal(info *arch.SignalInfo) int {
 // isInit says whether the group is the first of its pid namespace.
 func (tg *ThreadGroup) isInit() bool { return tg.pidns.init == tg }
 
-// initImmune: see dropsLocked. Signals that the sentry or an operator sends carry a kernel
-// code and pass; SIGKILL and SIGSTOP from inside do not reach an init.
-func (tg *ThreadGroup) initImmune(signo int32) bool { return true }
-
-// Notify wakes those who wait(2) in tg.
+// notifyWaiters wakes those who wait(2) in tg.
 func (tg *ThreadGroup) notifyWaiters() { tg.events.Notify(waiter.EventIn) }

@@ -77,6 +77,8 @@ type Task struct {
 	vforkWaiter *Task // guarded by tasksMu: whom to tell when this task lets go of mm
 	vforkDone   atomic.Bool
 
+	personality atomic.Uint32 // personality(2)
+
 	// Scheduling parameters are recorded and reported.
 	sched SchedState
 
@@ -250,9 +252,13 @@ func (t *Task) Credentials() *auth.Credentials { return t.creds.Load() }
 func (t *Task) SetCredentials(c *auth.Credentials) {
 	old := t.creds.Load()
 	if old != nil && t.mm != nil && (old.EffectiveUID != c.EffectiveUID || old.EffectiveGID != c.EffectiveGID ||
-		old.FSUID != c.FSUID || old.FSGID != c.FSGID || c.Permitted&^old.Permitted != 0) {
+		old.FSUID != c.FSUID || old.FSGID != c.FSGID || c.UserNS == old.UserNS && c.Permitted&^old.Permitted != 0) {
 		t.mm.SetDumpable(0)
 		t.pdeathSig.Store(0)
+	}
+	if old != nil && old.RealUID != c.RealUID {
+		t.k.chargeTask(c.RealUID, 0, true)
+		t.k.unchargeTask(old.RealUID)
 	}
 	t.creds.Store(c)
 }
@@ -484,3 +490,12 @@ func (t *Task) MayTrace(o *Task) bool {
 	defer m.DecUsers()
 	return m.Dumpable() == 1
 }
+
+// AddrNoRandomize is the flag of personality(2) that turns off address space randomisation.
+const AddrNoRandomize = 0x0040000
+
+// Personality and SetPersonality are personality(2)'s word.
+func (t *Task) Personality() uint32 { return t.personality.Load() }
+
+// SetPersonality records it; it takes effect at the next execve(2).
+func (t *Task) SetPersonality(p uint32) { t.personality.Store(p) }

@@ -158,6 +158,9 @@ func (t *Task) Clone(a *CloneArgs) (*Task, int32, error) {
 		}
 		t.tg.signalMu.Unlock()
 		tg = k.newThreadGroup(pidns, t.tg.limits.Clone(), h)
+		if m != t.mm {
+			m.SetLimits(tg.limits)
+		}
 		tg.ContainerID = t.tg.ContainerID
 		tg.oomScoreAdj.Store(t.tg.oomScoreAdj.Load())
 	}
@@ -169,6 +172,7 @@ func (t *Task) Clone(a *CloneArgs) (*Task, int32, error) {
 	c.ipc.Store(ipc)
 	c.net.Store(net)
 	c.noNewPrivs.Store(t.noNewPrivs.Load())
+	c.personality.Store(t.personality.Load())
 	c.mask = t.mask
 	c.exitSignal = a.ExitSignal
 	c.sched = t.sched.forChild()

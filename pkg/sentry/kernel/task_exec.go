@@ -50,6 +50,7 @@ func (t *Task) load(a *ExecArgs) (*mm.MemoryManager, loader.ImageInfo, *auth.Cre
 		Creds:           t.Credentials(),
 		NoNewPrivs:      t.NoNewPrivs() || t.ptrace.traced(),
 		VDSO:            t.k.vdso.Image(),
+		NoRandomize:     t.Personality()&AddrNoRandomize != 0,
 		StackLimit:      t.tg.limits.StackLimit(),
 		CloseOnExecPath: a.CloseOnExecPath,
 	})

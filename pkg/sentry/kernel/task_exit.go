@@ -55,10 +55,7 @@ func (t *Task) exit() {
 	lastThread := tg.live == 0
 	if lastThread && !tg.exiting {
 		tg.exiting = true
-		tg.exitCode = tg.leader.exitCode
-		if t == tg.leader {
-			tg.exitCode = t.exitCode
-		}
+		tg.exitCode = t.exitCode // the last thread's, as since Linux 5.17
 	}
 	// Threads that were to handle group signals hand them on.
 	if tg.pending.set != 0 {

@@ -31,7 +31,7 @@ var processSyscalls = []kernel.Syscall{
 	{Number: unix.SYS_GETSID, Name: "getsid", Fn: getsid, Args: []strace.Format{strace.Dec}},
 	{Number: unix.SYS_SETSID, Name: "setsid", Fn: setsid},
 	{Number: unix.SYS_RESTART_SYSCALL, Name: "restart_syscall", Fn: restartSyscall},
-	{Number: unix.SYS_PERSONALITY, Name: "personality", Fn: personality, Args: []strace.Format{strace.Hex}, Support: kernel.Partial, Note: "PER_LINUX only"},
+	{Number: unix.SYS_PERSONALITY, Name: "personality", Fn: personality, Args: []strace.Format{strace.Hex}, Support: kernel.Partial, Note: "PER_LINUX and ADDR_NO_RANDOMIZE only"},
 }
 
 // cloneFlagsMask are the flags that clone(2) knows, without the exit signal's byte.
@@ -433,9 +433,12 @@ func setsid(t *kernel.Task, a arch.Args) (uintptr, error) {
 func restartSyscall(t *kernel.Task, a arch.Args) (uintptr, error) { return t.RestartInterrupted() }
 
 func personality(t *kernel.Task, a arch.Args) (uintptr, error) {
-	const addrNoRandomize = 0x0040000
-	if p := a.Uint(0); p != 0xffffffff && p&^uint32(addrNoRandomize) != 0 {
-		return 0, unix.EINVAL
+	old := t.Personality()
+	if p := a.Uint(0); p != 0xffffffff {
+		if p&^uint32(kernel.AddrNoRandomize) != 0 {
+			return 0, unix.EINVAL
+		}
+		t.SetPersonality(p)
 	}
-	return 0, nil
+	return uintptr(old), nil
 }

@@ -126,6 +126,9 @@ func signalThread(t *kernel.Task, tgid, tid int32, info *arch.SignalInfo) error 
 	if !mayKill(t, task.ThreadGroup(), info.Signo) {
 		return unix.EPERM
 	}
+	if info.Code == arch.SiTkill {
+		info.SetPID(task.PIDNamespace().TGIDOf(t.ThreadGroup()))
+	}
 	return task.SendSignal(info)
 }
 
