@@ -229,7 +229,7 @@ func (c console) Terminal() *tty.Terminal { return c.host.Terminal() }
 // its Terminal's Index.
 func (fs *Filesystem) NewConsole(ctx context.Context, file *fd.FD) (*tty.HostTTY, error) {
 	o, err := fs.add(ctx, func(index int) (opener, error) {
-		h, err := tty.NewHostTTY(file, fs.jobs, index)
+		h, err := tty.NewHostTTY(file, fs.jobs, owner{fs}, index)
 		if err != nil {
 			return nil, err
 		}

@@ -15,9 +15,10 @@ import (
 // HostTTY is the peer of a container's console: a terminal of the host, in raw mode, that
 // carries bytes. One goroutine reads from it and one writes to it; Close ends both.
 type HostTTY struct {
-	t    *Terminal
-	file *fd.FD `state:"nosave"`
-	wake *fd.FD `state:"nosave"` // an eventfd that ends the reader's poll
+	t     *Terminal
+	owner Owner  // may be nil
+	file  *fd.FD `state:"nosave"`
+	wake  *fd.FD `state:"nosave"` // an eventfd that ends the reader's poll
 
 	original unix.Termios `state:"nosave"` // as the host's terminal was
 
@@ -34,12 +35,14 @@ type HostTTY struct {
 // NewHostTTY makes a console out of a descriptor of a host terminal, which it takes over.
 // Applications see a terminal with the settings that the host's has now. ENOTTY (wrapped): it
 // is none.
-func NewHostTTY(file *fd.FD, jobs Jobs, index int) (*HostTTY, error) {
+//
+// owner, if it is not nil, is told when the console is closed.
+func NewHostTTY(file *fd.FD, jobs Jobs, owner Owner, index int) (*HostTTY, error) {
 	tio, err := unix.IoctlGetTermios(file.Num(), unix.TCGETS)
 	if err != nil {
 		return nil, fmt.Errorf("console: get settings: %w", err)
 	}
-	h := &HostTTY{file: file, original: *tio}
+	h := &HostTTY{owner: owner, file: file, original: *tio}
 	rdev := uint64(unix.Mkdev(5, 1))
 	if index >= 0 {
 		rdev = replicaNumber(index)
@@ -85,6 +88,9 @@ const closeWait = 3 * time.Second
 // Applications see a hangup.
 func (h *HostTTY) Close() {
 	h.once.Do(func() {
+		if h.owner != nil {
+			h.owner.MasterClosed(h.t)
+		}
 		close(h.closing)
 		var one [8]byte
 		binary.NativeEndian.PutUint64(one[:], 1)

@@ -780,7 +780,7 @@ func TestConsole(t *testing.T) {
 	}
 	task := newTask(&testGroup{id: 1, session: &testSession{id: 1}})
 	task.leader = true
-	h, err := NewHostTTY(file, testJobs{}, -1)
+	h, err := NewHostTTY(file, testJobs{}, nil, -1)
 	if err != nil {
 		t.Fatal(err)
 	}
