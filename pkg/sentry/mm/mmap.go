@@ -138,32 +138,31 @@ func (m *MemoryManager) checkLimits(ar usermem.AddrRange, v *vma, ipcLock bool) 
 // place puts v at ar in place of whatever is there, and makes present what is cheap. It
 // takes a reference on v.id. mappingMu is held for writing.
 func (m *MemoryManager) place(ar usermem.AddrRange, v vma, precommit bool, c *change) error {
+	// The old mapping goes first, so that a mappable that had it too can tell them apart.
+	m.clear(ar, c)
 	if v.mappable != nil {
 		if err := v.mappable.AddMapping(m, ar, v.offset, v.canWriteShared()); err != nil {
+			m.applyNow(c)
 			return err
 		}
 	}
 	if v.id != nil {
 		v.id.IncRef()
 	}
-	m.removeVMAs(ar, c)
 	it := m.insertVMA(ar, v)
 	m.activeMu.Lock()
-	m.removePMAs(ar, c)
 	c.commit = precommit
-	err := m.mapAhead(it, ar, precommit, c)
-	if aerr := m.apply(c); aerr != nil {
+	m.mapAhead(it, ar, precommit, c) // a mapping may exist although nothing can be present yet
+	if err := m.apply(c); err != nil {
 		// The host has no room; take the mapping away again.
 		m.removePMAs(ar, c)
 		m.as.Unmap(ar.Start, ar.Length())
 		m.activeMu.Unlock()
 		m.removeVMAs(ar, c)
 		m.forgetMappings(c)
-		return aerr
+		return err
 	}
 	m.activeMu.Unlock()
-	m.forgetMappings(c)
-	_ = err // a mapping may exist although nothing can be present yet
 	return nil
 }
 

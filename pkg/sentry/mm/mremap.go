@@ -124,11 +124,13 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 // with its pages; keep leaves the VMA at src too, without pages (MREMAP_DONTUNMAP). If src
 // is empty the mapping is duplicated. mappingMu is held for writing.
 func (m *MemoryManager) move(src, dst usermem.AddrRange, keep bool, c *change) error {
+	m.clear(dst, c)
 	it := m.vmas.Find(src.Start)
 	v := *it.Value()
 	if v.mappable != nil {
 		v.offset = v.offsetOf(it.Start(), src.Start)
 		if err := v.mappable.CopyMapping(m, src, dst, v.offset, v.canWriteShared()); err != nil {
+			m.applyNow(c)
 			return err
 		}
 	}
@@ -136,7 +138,6 @@ func (m *MemoryManager) move(src, dst usermem.AddrRange, keep bool, c *change) e
 		v.id.IncRef()
 	}
 	lockEagerly := v.lock == lockEager
-	m.removeVMAs(dst, c)
 	if !keep && src.Length() > 0 {
 		m.removeVMAs(src, c)
 	} else if keep && v.lock != lockNone {
@@ -149,7 +150,6 @@ func (m *MemoryManager) move(src, dst usermem.AddrRange, keep bool, c *change) e
 	}
 	nit := m.insertVMA(dst, v)
 	m.activeMu.Lock()
-	m.removePMAs(dst, c)
 	// Take the pages out, and put them in again at their new place.
 	type moved struct {
 		ar usermem.AddrRange

@@ -74,6 +74,7 @@ type change struct {
 
 	refs []droppedRef
 	vmas []removedVMA
+	told int // how many of vmas' mappables know
 
 	m    *MemoryManager     // whose change is being applied
 	emit func(platform.Ops) // m.emit with this change; made once
@@ -106,7 +107,7 @@ func (m *MemoryManager) drop(c *change) {
 	}
 	clear(c.refs)
 	clear(c.vmas)
-	c.refs, c.vmas = c.refs[:0], c.vmas[:0]
+	c.refs, c.vmas, c.told = c.refs[:0], c.vmas[:0], 0
 	c.done()
 	c.commit = false
 	if cap(c.refs)+cap(c.vmas)+cap(c.remap) < 4096 {

@@ -141,11 +141,29 @@ func (m *MemoryManager) removeVMAs(ar usermem.AddrRange, c *change) {
 // forgetMappings tells the mappables of removed VMAs. mappingMu is held for writing,
 // activeMu is not.
 func (m *MemoryManager) forgetMappings(c *change) {
-	for i := range c.vmas {
-		if r := &c.vmas[i]; r.v.mappable != nil {
+	for ; c.told < len(c.vmas); c.told++ {
+		if r := &c.vmas[c.told]; r.v.mappable != nil {
 			r.v.mappable.RemoveMapping(m, r.ar, r.v.offset, r.v.canWriteShared())
 		}
 	}
+}
+
+// clear removes what is in ar, except that the host follows only when c is applied: what
+// takes the place of the pages needs no unmapping. mappingMu is held for writing.
+func (m *MemoryManager) clear(ar usermem.AddrRange, c *change) {
+	m.removeVMAs(ar, c)
+	m.activeMu.Lock()
+	m.removePMAs(ar, c)
+	m.activeMu.Unlock()
+	m.forgetMappings(c)
+}
+
+// applyNow is apply for callers without activeMu, when an error made the rest of the change
+// impossible.
+func (m *MemoryManager) applyNow(c *change) {
+	m.activeMu.Lock()
+	m.apply(c)
+	m.activeMu.Unlock()
 }
 
 // eachVMA calls f for the VMAs in ar, each cut to stand alone, until f fails; ok is false
