@@ -142,7 +142,7 @@ func overlapsAny(l []usermem.AddrRange, ar usermem.AddrRange) bool {
 func (m *MemoryManager) ownCopy(ar usermem.AddrRange) {
 	it := m.pmas.Find(ar.Start)
 	old := *it.Value()
-	fr, err := m.copyPages(old, it.Start(), ar)
+	fr, _, err := m.copyPages(old, it.Start(), ar)
 	m.mf.DecRef(old.fileRange(it.Start(), ar))
 	if err != nil {
 		m.pmas.Remove(it)

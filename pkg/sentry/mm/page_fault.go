@@ -68,7 +68,7 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 		m.apply(c)
 		return errBusErr
 	}
-	if len(c.remap)+len(c.protect) == 0 {
+	if c.isEmpty() {
 		// Nothing was missing. Either another thread was faster, or the platform does not
 		// know what kind of access it was, or the host lost the mapping.
 		it := m.pmas.Find(addr)

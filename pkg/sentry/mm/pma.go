@@ -69,6 +69,7 @@ type removedVMA struct {
 type change struct {
 	unmap   []usermem.AddrRange // to be unmapped where no PMA is
 	remap   []usermem.AddrRange // PMAs here are new or point elsewhere
+	present []usermem.AddrRange // as remap, and the pages are in memory: map each now
 	protect []usermem.AddrRange // PMAs here only changed eff
 	commit  bool                // make pages present
 
@@ -116,12 +117,17 @@ func (m *MemoryManager) drop(c *change) {
 }
 
 // done forgets what the host was told.
-func (c *change) done() { c.unmap, c.remap, c.protect = c.unmap[:0], c.remap[:0], c.protect[:0] }
+func (c *change) done() {
+	c.unmap, c.remap, c.present, c.protect = c.unmap[:0], c.remap[:0], c.present[:0], c.protect[:0]
+}
+
+// isEmpty says whether the host has nothing to do.
+func (c *change) isEmpty() bool { return len(c.unmap)+len(c.remap)+len(c.present)+len(c.protect) == 0 }
 
 // apply makes the host follow. activeMu is held for writing. An error is ENOMEM for the
 // caller: the host refused, and its state in the ranges is unknown.
 func (m *MemoryManager) apply(c *change) error {
-	if len(c.unmap)+len(c.remap)+len(c.protect) == 0 {
+	if c.isEmpty() {
 		return nil
 	}
 	m.changes++
@@ -149,11 +155,10 @@ func (m *MemoryManager) emit(c *change, ops platform.Ops) {
 		}
 	}
 	for _, ar := range c.remap {
-		for it := m.pmas.LowerBound(ar.Start); it.Ok() && it.Start() < ar.End; it = it.Next() {
-			p := it.Value()
-			part := usermem.AddrRange(it.Range()).Intersect(ar)
-			ops.MapFile(part.Start, p.file, p.fileRange(it.Start(), part), p.eff, c.commit && p.eff.Any())
-		}
+		m.emitMaps(ar, c.commit, ops)
+	}
+	for _, ar := range c.present {
+		m.emitMaps(ar, true, ops)
 	}
 	var run usermem.AddrRange
 	var eff memmap.AccessType
@@ -174,6 +179,15 @@ func (m *MemoryManager) emit(c *change, ops platform.Ops) {
 		}
 	}
 	flush()
+}
+
+// emitMaps maps the PMAs in ar; precommit makes their pages present.
+func (m *MemoryManager) emitMaps(ar usermem.AddrRange, precommit bool, ops platform.Ops) {
+	for it := m.pmas.LowerBound(ar.Start); it.Ok() && it.Start() < ar.End; it = it.Next() {
+		p := it.Value()
+		part := usermem.AddrRange(it.Range()).Intersect(ar)
+		ops.MapFile(part.Start, p.file, p.fileRange(it.Start(), part), p.eff, precommit && p.eff.Any())
+	}
 }
 
 // removePMAs removes the PMAs in ar. activeMu is held for writing.
@@ -381,7 +395,7 @@ func (m *MemoryManager) breakCOW(vr usermem.AddrRange, v *vma, it pmaIter, need,
 	r := usermem.AddrRange{Start: need.Start &^ (cowChunk - 1), End: (need.End + cowChunk - 1) &^ (cowChunk - 1)}
 	r = r.Intersect(opt).Intersect(pr)
 	for {
-		fr, err := m.copyPages(p, pr.Start, r)
+		fr, whole, err := m.copyPages(p, pr.Start, r)
 		if err == nil {
 			it = m.pmas.Isolate(it, segment.Range[uintptr](r))
 			c.refs = append(c.refs, droppedRef{p.file, p.fileRange(pr.Start, r)})
@@ -389,7 +403,11 @@ func (m *MemoryManager) breakCOW(vr usermem.AddrRange, v *vma, it pmaIter, need,
 			np.restrict(v.eff())
 			*it.Value() = np
 			m.pmas.MergeRange(segment.Range[uintptr](r))
-			c.remap = addRange(c.remap, r)
+			if whole && r.Length() <= cowChunk {
+				c.present = addRange(c.present, r) // one call instead of a fault per page
+			} else {
+				c.remap = addRange(c.remap, r)
+			}
 			return nil
 		}
 		// Perhaps pages around the one that matters cannot be read (end of file) or the
@@ -401,16 +419,16 @@ func (m *MemoryManager) breakCOW(vr usermem.AddrRange, v *vma, it pmaIter, need,
 	}
 }
 
-// copyPages copies the pages of r, a part of the PMA p at start, to new ones.
-func (m *MemoryManager) copyPages(p pma, start uintptr, r usermem.AddrRange) (memmap.Range, error) {
-	fr, err := m.mf.Allocate(uint64(r.Length()), pgalloc.AllocOpts{At: m.neighbour(r), Overwrite: true})
+// copyPages copies the pages of r, a part of the PMA p at start, to new ones. whole says that
+// each of those is in memory: pages that were never touched are not made by being copied.
+func (m *MemoryManager) copyPages(p pma, start uintptr, r usermem.AddrRange) (fr memmap.Range, whole bool, err error) {
+	fr, err = m.mf.Allocate(uint64(r.Length()), pgalloc.AllocOpts{At: m.neighbour(r), Overwrite: true})
 	if err != nil {
-		return fr, err
+		return fr, false, err
 	}
 	src := p.fileRange(start, r)
-	if p.file == memmap.File(m.mf) {
-		m.mf.CopyPages(fr, src)
-		return fr, nil
+	if m.isOurs(p.file) {
+		return fr, m.mf.CopyPages(fr, src), nil
 	}
 	bl := getBlocks()
 	defer bl.put()
@@ -425,5 +443,5 @@ func (m *MemoryManager) copyPages(p pma, start uintptr, r usermem.AddrRange) (me
 	if err != nil {
 		m.mf.DecRef(fr)
 	}
-	return fr, err
+	return fr, err == nil, err
 }

@@ -154,9 +154,11 @@ func (f *MemoryFile) Resident(fr memmap.Range) uint64 {
 }
 
 // CopyPages copies the pages of src to dst, which was allocated with Overwrite and is as
-// long. Pages that were never touched are not brought into being by this.
-func (f *MemoryFile) CopyPages(dst, src memmap.Range) {
+// long, and says whether all of dst is in memory then: pages that were never touched are not
+// brought into being by this.
+func (f *MemoryFile) CopyPages(dst, src memmap.Range) bool {
 	var have, old [256]byte
+	whole := true
 	for src.Start < src.End {
 		n := min(src.Length(), uint64(len(have))*pageSize)
 		s := f.Bytes(memmap.Range{Start: src.Start, End: src.Start + n})
@@ -164,25 +166,30 @@ func (f *MemoryFile) CopyPages(dst, src memmap.Range) {
 		pages := int(n / pageSize)
 		if mincore(s, have[:pages]) != nil || mincore(d, old[:pages]) != nil {
 			copy(d, s)
-		} else {
-			copyPresent(d, s, have[:pages], old[:pages])
+		} else if !copyPresent(d, s, have[:pages], old[:pages]) {
+			whole = false
 		}
 		src.Start += n
 		dst.Start += n
 	}
+	return whole
 }
 
 // copyPresent copies the pages that are present in s, and clears those of d that are
-// present although s has none.
-func copyPresent(d, s, have, old []byte) {
+// present although s has none. It says whether all of d is present then.
+func copyPresent(d, s, have, old []byte) bool {
+	whole := true
 	for i := range have {
 		a, b := i*pageSize, (i+1)*pageSize
 		if have[i]&1 != 0 {
 			copy(d[a:b], s[a:b])
 		} else if old[i]&1 != 0 {
 			clear(d[a:b])
+		} else {
+			whole = false
 		}
 	}
+	return whole
 }
 
 // Presence sets vec[i] to 1 if page i of fr is in the host's memory, else to 0.
