@@ -1,13 +1,13 @@
 package proc
 
 import (
+	"bytes"
 	"fmt"
 	"sort"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"bytes"
 
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/fs/pseudo"
@@ -78,7 +78,8 @@ func nameOf(ctx context.Context, v *vfs.VFS, p vfs.Path) string {
 	}
 	root := t.FSContext().Root()
 	defer root.DecRef(ctx)
-	return v.PathName(root, p)
+	// Only getcwd(2) says of a place that it cannot be reached from the caller's root.
+	return strings.TrimPrefix(v.PathName(root, p), "(unreachable)")
 }
 
 // Readlink implements vfs.Symlink.

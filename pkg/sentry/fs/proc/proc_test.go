@@ -68,6 +68,7 @@ func newWorld(t *testing.T) *world {
 	}
 	dev.Register(v, tmpfs.New(w.ctx, v, mf, tmpfs.Options{}))
 	devpts.Register(v, jobs.Control{}, nil)
+	v.SetFIFOOpener(syscalls.PipeLimits(k))
 	v.RegisterFilesystemType("proc", &proc.Type{Kernel: k})
 	w.proc = proc.New(v, k, k.RootPIDNamespace(), proc.Options{Cmdline: "quiet"})
 	o := devpts.DefaultOptions()
@@ -201,6 +202,46 @@ echo "== missing"; $b cat /proc/99999/stat
 		"dev":                            {"3\n", "urandom\n", "pts\n"},
 		"missing":                        {"No such file or directory"},
 		"/sys/devices/system/cpu/online": {"0-1"},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(sections[name], want) {
+				t.Errorf("%s: no %q in:\n%s", name, want, sections[name])
+			}
+		}
+	}
+}
+
+func TestNamespacesAndDescriptors(t *testing.T) {
+	w := newWorld(t)
+	out := w.sh(`b=/busybox
+echo "== fd"; echo content > /file; $b cat /proc/self/fd/5 5</file; $b rm /file; exec 5>/gone; $b rm /gone; $b readlink /proc/self/fd/5; exec 5>&-
+echo "== pipe"; echo piped | $b readlink /proc/self/fd/0; echo again | $b cat /proc/self/fd/0
+echo "== user"; $b unshare -U $b cat /proc/self/uid_map /proc/self/setgroups; $b unshare -U -r $b cat /proc/self/uid_map /proc/self/gid_map
+$b unshare -U -r $b id -u; a=$($b readlink /proc/self/ns/user); c=$($b unshare -U $b readlink /proc/self/ns/user); [ "$a" != "$c" ] && echo differ
+echo "== uts"; $b unshare -u sh -c "echo inner > /proc/sys/kernel/hostname; $b hostname"; $b hostname
+echo "== pid"; $b unshare -p -f -m sh -c "$b mount -t proc proc /proc; $b readlink /proc/self; $b ls -d /proc/[0-9]*; $b cat /proc/1/comm; $b grep NSpid /proc/self/status"
+echo "== children"; $b sleep 100 & k=$!; $b cat /proc/$$/children; echo; kill $k; wait $k
+echo "== zombie"; sh -c "$b true & exec $b sleep 0.5" & sleep 0.2; $b grep -h State /proc/[0-9]*/status | $b grep zombie; wait
+echo "== mem"; printf x > /memtest; $b dd if=/proc/self/mem bs=1 skip=4194305 count=3 2>/dev/null; echo; $b dd if=/proc/self/mem bs=1 skip=1 count=1 2>&1 | $b head -1
+echo "== denied"; echo 1 > /proc/version; echo 1 > /proc/sys/kernel/osrelease; $b mkdir /proc/x; $b rm /proc/version
+echo "== thread"; $b ls /proc/thread-self/; $b cat /proc/$$/task/*/comm
+`)
+	sections := map[string]string{}
+	for s := range strings.SplitSeq(out, "== ") {
+		name, body, _ := strings.Cut(s, "\n")
+		sections[name] = body
+	}
+	for name, wants := range map[string][]string{
+		"fd":       {"content\n", "/gone (deleted)\n"},
+		"pipe":     {"pipe:[", "again\n"},
+		"user":     {"allow\n", "         0          0          1\n         0          0          1\n0\ndiffer\n"},
+		"uts":      {"inner\nbox\n"},
+		"children": {" "},
+		"zombie":   {"State:\tZ (zombie)"},
+		"mem":      {"ELF\n", "nput/output error"},
+		"denied":   {"ermission denied", "mkdir", "rm: "},
+		"thread":   {"comm\n", "wchan\nbusybox\n"},
+		"pid":      {"3\n/proc/1\nsh\nNSpid:\t"},
 	} {
 		for _, want := range wants {
 			if !strings.Contains(sections[name], want) {

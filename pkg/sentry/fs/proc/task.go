@@ -91,6 +91,7 @@ func init() {
 	taskFiles = []taskSpec{
 		{name: "auxv", mode: reg | 0o400, trace: true, write: writeAuxv},
 		{name: "cgroup", mode: reg | 0o444, write: writeCgroup},
+		{name: "children", mode: reg | 0o444, write: writeChildren},
 		{name: "clear_refs", mode: reg | 0o200, set: ignoreWrite, write: writeNothing},
 		{name: "cmdline", mode: reg | 0o444, write: writeCmdline},
 		{name: "comm", mode: reg | 0o644, write: writeComm, set: setComm},

@@ -3,6 +3,7 @@ package proc
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -100,6 +101,26 @@ func setComm(ctx context.Context, f *taskFile, value []byte, _ int64) error {
 		s = s[:i]
 	}
 	f.t.SetName(s)
+	return nil
+}
+
+// writeChildren lists the processes that the thread made (proc_tid_children(5)); processes,
+// not threads, have children here, so that the leader has them all.
+func writeChildren(_ context.Context, f *taskFile, b *bytes.Buffer) error {
+	tg := f.t.ThreadGroup()
+	if tg.Leader() != f.t {
+		return nil
+	}
+	var pids []int
+	for _, c := range tg.Children() {
+		if pid := f.fs.pidns.TGIDOf(c); pid > 0 {
+			pids = append(pids, int(pid))
+		}
+	}
+	slices.Sort(pids)
+	for _, p := range pids {
+		fmt.Fprintf(b, "%d ", p)
+	}
 	return nil
 }
 
