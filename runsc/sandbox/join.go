@@ -66,6 +66,7 @@ func (s *Sandbox) Join(a *StartArgs) (_ *Gofer, err error) {
 	if err != nil {
 		return nil, err
 	}
+	ch.setLimits(a.Spec)
 	defer func() {
 		if err != nil {
 			ch.stop()

@@ -100,7 +100,11 @@ func (c *command) startChild(null *os.File) (*child, error) {
 	})
 	if err != nil {
 		r.Close()
-		return nil, fmt.Errorf("starting %s: %w", c.argv0, noPath(err))
+		err = noPath(err)
+		if c.attr.Cloneflags&unix.CLONE_NEWUSER != 0 && (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EPERM)) {
+			return nil, fmt.Errorf("starting %s: %w (are user namespaces allowed here? see sysctl user.max_user_namespaces)", c.argv0, err)
+		}
+		return nil, fmt.Errorf("starting %s: %w", c.argv0, err)
 	}
 	ch := &child{pid: proc.Pid, proc: proc, name: c.name, stderrDone: make(chan struct{})}
 	ch.start, _ = specutils.StartTime(proc.Pid)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -169,6 +170,8 @@ func Start(a *StartArgs) (_ *Pending, err error) {
 	p.Sandbox.PID, p.Sandbox.StartTime = p.sandbox.pid, p.sandbox.start
 	p.Gofer = &Gofer{PID: p.gofer.pid, StartTime: p.gofer.start}
 	log.Debugf("sandbox %d, gofer %d", p.sandbox.pid, p.gofer.pid)
+	p.sandbox.setLimits(a.Spec)
+	p.gofer.setLimits(a.Spec)
 
 	// The children have their copies. Ours must go before waiting, or an end of file that
 	// tells us of a death would never come.
@@ -356,8 +359,31 @@ func bootCommand(a *StartArgs) *command {
 	c.attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: nobody, HostID: hostGID, Size: 1}}
 	c.attr.GidMappingsEnableSetgroups = root
 	c.attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: !root}
-	c.attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP}
+	c.attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 	return c
+}
+
+// maxFiles is the limit of open files of our processes: each file that an application has
+// open may be one of the sandbox and one of the gofer. It is the kernel's default nr_open.
+const maxFiles = 1 << 20
+
+// setLimits gives a process what the specification says about the host's side of it. What
+// cannot be had is done without.
+func (ch *child) setLimits(spec *specs.Spec) {
+	if adj := spec.Process.OOMScoreAdj; adj != nil {
+		path := fmt.Sprintf("/proc/%d/oom_score_adj", ch.pid)
+		if err := os.WriteFile(path, []byte(strconv.Itoa(*adj)), 0); err != nil {
+			log.Warningf("setting oom_score_adj: %v", err)
+		}
+	}
+	files := unix.Rlimit{Cur: maxFiles, Max: maxFiles}
+	if err := unix.Prlimit(ch.pid, unix.RLIMIT_NOFILE, &files, nil); err != nil {
+		log.Debugf("raising the limit of open files: %v", err)
+	}
+	// A core would hold all of the container's memory.
+	if err := unix.Prlimit(ch.pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
+		log.Debugf("forbidding core dumps: %v", err)
+	}
 }
 
 // startInNamespaces starts a child, the sandbox in the network namespace it belongs in.
