@@ -173,8 +173,11 @@ func (fd *FileDescription) EventUnregister(e *waiter.Entry) { fd.file.EventUnreg
 
 // Read reads at the file's position and moves it. EAGAIN: wait for readiness.
 func (fd *FileDescription) Read(ctx context.Context, dst usermem.Sequence) (int, error) {
-	if !fd.readable {
+	switch {
+	case !fd.readable:
 		return 0, unix.EBADF
+	case fd.typ == unix.S_IFDIR:
+		return 0, unix.EISDIR
 	}
 	if !fd.seekable {
 		n, err := fd.file.Read(ctx, dst, -1)
@@ -207,6 +210,8 @@ func (fd *FileDescription) PRead(ctx context.Context, dst usermem.Sequence, offs
 		return 0, unix.ESPIPE
 	case !fd.readable:
 		return 0, unix.EBADF
+	case fd.typ == unix.S_IFDIR:
+		return 0, unix.EISDIR
 	}
 	n, err := fd.file.Read(ctx, dst, offset)
 	fd.accessed(ctx, n)

@@ -263,6 +263,13 @@ func (v *VFS) openPath(ctx context.Context, p Path, flags uint32, exec, created 
 			return nil, err
 		}
 	}
+	if exec {
+		// Whoever loads the program denies writing for longer.
+		if err := inode.Base().DenyWriteAccess(); err != nil {
+			return nil, err
+		}
+		inode.Base().AllowWriteAccess()
+	}
 	if flags&unix.O_NOATIME != 0 && !ownerOrCapable(ctx.Credentials(), inode) {
 		return nil, unix.EPERM
 	}

@@ -72,12 +72,14 @@ type world struct {
 	ctx  *task
 }
 
+// memoryFile serves all tests: each takes terabytes of addresses.
+var memoryFile = sync.OnceValues(pgalloc.New)
+
 func newWorld(t testing.TB) *world {
-	mf, err := pgalloc.New()
+	mf, err := memoryFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(mf.Close)
 	w := &world{TB: t, v: vfs.New(), mf: mf, ctx: rootTask()}
 	w.v.RegisterFilesystemType("tmpfs", &tmpfs.Type{MemoryFile: mf, TotalMemory: 1 << 30})
 	w.ns = w.v.NewMountNamespace(userNS, tmpfs.New(w.ctx, w.v, mf, tmpfs.Options{Mode: 0o755}), "none", 0)

@@ -446,6 +446,26 @@ func (d *directory) lost(ctx context.Context, name string, c *node, upper bool, 
 	}
 }
 
+// ensureName gives the copied-up c its name in the upper directory: a copy gets only the
+// name that the file was found by first. c.copyMu and d.upMu are held.
+func (d *directory) ensureName(ctx context.Context, name string, c *node) error {
+	i, err := d.upperDir().Lookup(ctx, name)
+	if err == nil {
+		vfs.PutInode(ctx, i)
+		return nil
+	}
+	if err != unix.ENOENT {
+		return err
+	}
+	if err := d.upperDir().Link(kernel, name, c.upper.Load().inode); err != nil {
+		return err
+	}
+	if c.extraLinks.Load() > 0 {
+		c.extraLinks.Add(-1)
+	}
+	return nil
+}
+
 // lockNodes locks the copyMu of up to two nodes, which may be nil or the same.
 func lockNodes(a, b *node) (unlock func()) {
 	if a == b || b == nil {
@@ -513,7 +533,13 @@ func (d *directory) Rename(ctx context.Context, name string, child vfs.Inode, ne
 	defer unlockUpper()
 
 	cu := c.upper.Load().inode
+	if err := d.ensureName(ctx, name, c); err != nil {
+		return err
+	}
 	if exchange {
+		if err := nd.ensureName(ctx, newName, r); err != nil {
+			return err
+		}
 		if err := d.upperDir().Rename(ctx, name, cu, nd.upperDir(), newName, r.upper.Load().inode, flags); err != nil {
 			return err
 		}

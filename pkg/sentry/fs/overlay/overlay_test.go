@@ -132,13 +132,15 @@ func newTree(t testing.TB, v *vfs.VFS, fs vfs.Filesystem) *tree {
 	return &tree{t, v, mns, mns.Root()}
 }
 
+// memoryFile serves all tests: each takes terabytes of addresses.
+var memoryFile = sync.OnceValues(pgalloc.New)
+
 // world is an overlay of a tmpfs over a tmpfs that fill filled.
 func world(t testing.TB, fill func(*tree)) (over, lower *tree) {
-	mf, err := pgalloc.New()
+	mf, err := memoryFile()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(mf.Close)
 	v := vfs.New()
 	lfs := tmpfs.New(ctx, v, mf, tmpfs.Options{Mode: 0o755})
 	lower = newTree(t, v, lfs)
