@@ -5,6 +5,7 @@ import (
 	"runsc/pkg/sentry/fs/dev"
 	"runsc/pkg/sentry/fs/devpts"
 	"runsc/pkg/sentry/fs/mqueue"
+	"runsc/pkg/sentry/fs/overlay"
 	"runsc/pkg/sentry/fs/proc"
 	"runsc/pkg/sentry/fs/tmpfs"
 	"runsc/pkg/sentry/fs/tty/jobs"
@@ -19,6 +20,7 @@ func registerFilesystems(k *kernel.Kernel) {
 	v.SetFIFOOpener(syscalls.PipeLimits(k))
 	tmp := &tmpfs.Type{MemoryFile: k.MemoryFile(), TotalMemory: k.TotalMemory()}
 	v.RegisterFilesystemType("tmpfs", tmp)
+	v.RegisterFilesystemType("overlay", overlay.Type{})
 	v.RegisterFilesystemType("devtmpfs", &devType{tmp})
 	v.RegisterFilesystemType("proc", &proc.Type{Kernel: k})
 	v.RegisterFilesystemType("mqueue", &mqueue.Type{Finder: &syscalls.MessageQueues{Kernel: k}})

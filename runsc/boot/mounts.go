@@ -11,6 +11,7 @@ import (
 	"runsc/pkg/log"
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/fs/gofer"
+	"runsc/pkg/sentry/fs/overlay"
 	"runsc/pkg/sentry/fs/tmpfs"
 	"runsc/pkg/sentry/usermem"
 	"runsc/pkg/sentry/vfs"
@@ -112,7 +113,8 @@ func withDefaults(spec []MountInfo) []MountInfo {
 
 // overlay puts memory over lower.
 func (l *Loader) overlay(ctx context.Context, lower vfs.Filesystem) (vfs.Filesystem, error) {
-	return lower, nil
+	upper := tmpfs.New(ctx, l.k.VFS(), l.k.MemoryFile(), tmpfs.Options{})
+	return overlay.New(ctx, l.k.VFS(), overlay.Options{Upper: upper, Lowers: []vfs.Filesystem{lower}})
 }
 
 // anyMissing says whether a mount point directly below the root does not exist in it.
