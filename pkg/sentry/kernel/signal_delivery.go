@@ -70,6 +70,9 @@ func (t *Task) deliverOne(info *arch.SignalInfo) {
 		tg.signalMu.Unlock()
 	case act.Handler == arch.SigDfl && bit&ignoredByDefault != 0:
 		tg.signalMu.Unlock()
+	case act.Handler == arch.SigDfl && tg.isInit() && info.Code <= 0 && info.PID() != 0 && bit&unblockable == 0:
+		// It was queued while init blocked it (see dropsLocked).
+		tg.signalMu.Unlock()
 	case act.Handler == arch.SigDfl && bit&stopSignals != 0:
 		if signo != int32(unix.SIGSTOP) && !t.stopAllowed() { // releases and takes signalMu
 			tg.signalMu.Unlock()

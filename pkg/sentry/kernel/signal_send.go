@@ -104,14 +104,16 @@ func (t *Task) sendLocked(info *arch.SignalInfo, group bool, timer *PosixTimer) 
 // pid: they pass.
 func (t *Task) dropsLocked(signo int32, fromInside bool) bool {
 	tg := t.tg
-	if tg.isInit() && tg.handlers.actions[signo].Handler == arch.SigDfl && fromInside {
-		return true
-	}
+	unwanted := tg.isInit() && tg.handlers.actions[signo].Handler == arch.SigDfl && fromInside
 	if signo == int32(unix.SIGKILL) || signo == int32(unix.SIGSTOP) {
-		return false
+		return unwanted
 	}
+	// Init too may wait for a signal that it blocks, by sigwait(3) or a signalfd.
 	if (t.mask|t.realMask)&SignalBit(signo) != 0 || t.ptrace.traced() {
 		return false
+	}
+	if unwanted {
+		return true
 	}
 	return tg.handlers.ignores(signo)
 }
