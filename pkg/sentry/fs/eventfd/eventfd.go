@@ -1,8 +1,8 @@
 // Package eventfd implements eventfd(2): a counter that is read, written and waited for.
 //
 // An EventFD is a vfs.File; kernel code that signals one (aio, a device) calls Signal. The
-// one lock, EventFD.mu, is held while the eight bytes are copied from or to the application,
-// so that a count is neither lost nor given twice when that fails.
+// one lock, EventFD.mu, guards the buffer for the eight bytes too and is held while they are
+// copied from or to the application.
 package eventfd
 
 import (
@@ -61,14 +61,14 @@ func (e *EventFD) Read(_ context.Context, dst usermem.Sequence, _ int64) (int, e
 	if e.semaphore {
 		n = 1
 	}
-	binary.NativeEndian.PutUint64(e.buf[:], n)
-	if _, err := dst.CopyOut(e.buf[:]); err != nil {
-		e.mu.Unlock()
-		return 0, err
-	}
 	e.count -= n
+	binary.NativeEndian.PutUint64(e.buf[:], n)
+	_, err := dst.CopyOut(e.buf[:])
 	e.mu.Unlock()
 	e.Notify(waiter.EventOut | waiter.EventWrNorm)
+	if err != nil {
+		return 0, err // the count is gone, as in Linux
+	}
 	return 8, nil
 }
 
@@ -111,10 +111,10 @@ func (e *EventFD) Readiness(mask waiter.EventMask) waiter.EventMask {
 	defer e.mu.Unlock()
 	var r waiter.EventMask
 	if e.count > 0 {
-		r |= waiter.EventIn | waiter.EventRdNorm
+		r |= waiter.EventIn
 	}
 	if e.count < maxCount {
-		r |= waiter.EventOut | waiter.EventWrNorm
+		r |= waiter.EventOut
 	}
 	if e.count == math.MaxUint64 {
 		r |= waiter.EventErr

@@ -220,11 +220,13 @@ func (p *Pipe) writeLocked(src usermem.Sequence, packet bool) (int, error) {
 	if tail := total & (pageSize - 1); tail != 0 && !packet && !p.empty() {
 		if s := p.at(p.head - 1); !s.packet && int(s.end)+tail <= pageSize {
 			n, err := src.CopyIn(s.page[s.end : int(s.end)+tail])
+			if err != nil {
+				return 0, err // what was copied of a page that is not whole does not count
+			}
 			s.end += uint16(n)
 			p.size += n
-			done = n
-			if err != nil || done == total {
-				return done, err
+			if done = n; done == total {
+				return done, nil
 			}
 			src = src.DropFirst(n)
 		}
@@ -242,15 +244,12 @@ func (p *Pipe) writeLocked(src usermem.Sequence, packet bool) (int, error) {
 	for done < total && p.free() > 0 {
 		pg := p.getPage()
 		n, err := src.CopyIn(pg[:min(total-done, pageSize)])
-		if n == 0 {
+		if err != nil {
 			p.putPage(pg)
 			return done, err
 		}
 		p.push(slot{page: pg, end: uint16(n), packet: packet})
 		done += n
-		if err != nil {
-			return done, err
-		}
 		src = src.DropFirst(n)
 	}
 	return done, nil

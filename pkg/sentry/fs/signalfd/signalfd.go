@@ -191,7 +191,7 @@ func (f *SignalFD) readiness(src Source, mask waiter.EventMask) waiter.EventMask
 	if src.PendingSignals()&f.set() == 0 {
 		return 0
 	}
-	return mask & (waiter.EventIn | waiter.EventRdNorm)
+	return mask & waiter.EventIn
 }
 
 // EventRegister implements waiter.Waitable.

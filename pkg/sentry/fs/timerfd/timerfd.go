@@ -111,7 +111,7 @@ func (f *TimerFD) Readiness(mask waiter.EventMask) waiter.EventMask {
 	if f.count == 0 {
 		return 0
 	}
-	return mask & (waiter.EventIn | waiter.EventRdNorm)
+	return mask & waiter.EventIn
 }
 
 // Ioctl implements vfs.File.
