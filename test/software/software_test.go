@@ -1,0 +1,196 @@
+package software
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"runsc/test/oci"
+)
+
+// limit bounds one script; the slowest, a build of runsc, takes a minute natively.
+const limit = 8 * time.Minute
+
+// A program is one run to compare.
+type program struct {
+	name  string
+	args  []string
+	goEnv bool // wants Go's tool chain, the module cache and the sources
+}
+
+var programs = []program{
+	{name: "bash", args: []string{"bash", "/tests/bash.sh"}},
+	{name: "coreutils", args: []string{"bash", "/tests/coreutils.sh"}},
+	{name: "archives", args: []string{"bash", "/tests/archives.sh"}},
+	{name: "text", args: []string{"bash", "/tests/text.sh"}},
+	{name: "python", args: []string{"python3", "-W", "ignore", "/tests/python.py"}},
+	{name: "multiprocessing", args: []string{"python3", "-W", "ignore", "/tests/multiproc.py"}},
+	{name: "gcc-make", args: []string{"bash", "/tests/gcc_make.sh"}},
+	{name: "git", args: []string{"bash", "/tests/git.sh"}},
+	{name: "sqlite", args: []string{"bash", "/tests/sqlite.sh"}},
+	{name: "dpkg-apt", args: []string{"bash", "/tests/dpkg_apt.sh"}},
+	{name: "go-program", args: []string{"/tests/goprog"}},
+	{name: "go-build", args: []string{"bash", "-c", `cd /src && go build -trimpath -o /work/runsc ./cmd/runsc && sha256sum /work/runsc && /work/runsc --version`}, goEnv: true},
+}
+
+// An overlay gives each run the cached root filesystem with changes of its own.
+type overlay struct{ lower, upper, work, merged string }
+
+func newOverlay(t *testing.T, lower string) overlay {
+	t.Helper()
+	// Beside the cache: an upper directory may not lie on every filesystem, /tmp's for one.
+	dir, err := os.MkdirTemp(filepath.Dir(lower), "run-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	o := overlay{lower, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(dir, "merged")}
+	for _, d := range []string{o.upper, o.work, o.merged} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return o
+}
+
+func (o overlay) options() string {
+	return fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", o.lower, o.upper, o.work)
+}
+
+// env is what a program gets in both runs.
+func env(p program) []string {
+	e := []string{"PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", "TERM=dumb"}
+	if p.goEnv {
+		e = append(e, "GOPROXY=off", "GOFLAGS=-buildvcs=false", "GOCACHE=/work/cache", "GOMODCACHE=/go", "GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOTELEMETRY=off")
+	}
+	return e
+}
+
+// binds lists what a program sees of the host, read-only, as pairs "source:destination".
+func binds(t *testing.T, p program, scripts string) []string {
+	b := []string{scripts + ":/tests"}
+	if p.goEnv {
+		value := func(name string) string {
+			out, err := exec.Command("go", "env", name).Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.TrimSpace(string(out))
+		}
+		b = append(b, value("GOROOT")+":/usr/local/go", value("GOMODCACHE")+":/go", oci.Top(t)+":/src")
+	}
+	return b
+}
+
+// native runs a program in a chroot. The overlay is mounted in a namespace of the run's
+// own, so that nothing can be left mounted.
+func native(t *testing.T, lower, scripts string, p program) oci.Result {
+	o := newOverlay(t, lower)
+	inner := oci.NativeChroot(o.merged, nil, binds(t, p, scripts), append([]string{"/bin/sh", "-c", `cd /work && exec "$@" 2>&1`, "sh"}, p.args...)...)
+	cmd := exec.Command("unshare", append([]string{"--mount", "/bin/sh", "-c", `mount -t overlay overlay -o "$1" "$2" || exit 90; shift 2; exec "$@"`, "sh", o.options(), o.merged}, inner.Args...)...)
+	cmd.Env = env(p)
+	cmd.SysProcAttr = inner.SysProcAttr
+	return oci.Run(limit, cmd)
+}
+
+// inside runs a program in a container on its own overlay.
+func inside(t *testing.T, r *oci.Runtime, lower, scripts string, p program) oci.Result {
+	o := newOverlay(t, lower)
+	if err := unix.Mount("overlay", o.merged, "overlay", 0, o.options()); err != nil {
+		t.Skipf("no overlay on this machine: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(o.merged, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	s := oci.Spec(append([]string{"/bin/sh", "-c", `cd /work && exec "$@" 2>&1`, "sh"}, p.args...)...)
+	s.Process.Env = env(p)
+	for _, b := range binds(t, p, scripts) {
+		src, dst, _ := strings.Cut(b, ":")
+		oci.AddMount(s, "bind", src, dst, "rbind", "ro")
+	}
+	b := oci.NewBundle(t, o.merged, s)
+	id := oci.ID("soft")
+	res := r.Run(limit, "run", "--bundle", b.Dir, id)
+	if res.TimedOut {
+		r.Run(20*time.Second, "delete", "--force", id)
+	}
+	return res
+}
+
+// prepare makes the root filesystem and the directory that is bound at /tests.
+func prepare(t *testing.T) (lower, scripts string) {
+	t.Helper()
+	oci.NeedRoot(t)
+	oci.Path(t)
+	res := oci.Run(9*time.Minute, exec.Command("./rootfs.sh", filepath.Join(oci.Top(t), ".cache")))
+	if res.Code != 0 {
+		t.Fatalf("rootfs.sh: %s", res.Out())
+	}
+	lower = strings.TrimSpace(res.Stdout)
+	scripts = oci.ShortDir(t)
+	files, err := filepath.Glob("scripts/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if err := oci.CopyFile(f, filepath.Join(scripts, filepath.Base(f)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(scripts, "goprog"), "./goprog")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if res := oci.Run(5*time.Minute, build); res.Code != 0 {
+		t.Fatalf("go build: %s", res.Out())
+	}
+	return lower, scripts
+}
+
+func TestSoftware(t *testing.T) {
+	lower, scripts := prepare(t)
+	var once [64]sync.Once
+	var want [64]oci.Result
+	for _, platform := range oci.Platforms() {
+		name := platform
+		if name == "" {
+			name = "default"
+		}
+		t.Run(name, func(t *testing.T) {
+			for i, p := range programs {
+				t.Run(p.name, func(t *testing.T) {
+					once[i].Do(func() { want[i] = native(t, lower, scripts, p) })
+					w := want[i]
+					if w.Code != 0 || w.TimedOut {
+						t.Fatalf("does not pass natively: %s", w.Out())
+					}
+					r := oci.New(t, platform)
+					before := r.TakeCensus()
+					g := inside(t, r, lower, scripts, p)
+					if g.Code != w.Code || g.Stdout != w.Stdout {
+						t.Errorf("code %d (want %d), timed out %v\n%s\nstderr: %s", g.Code, w.Code, g.TimedOut, diff(t, w.Stdout, g.Stdout), g.Stderr)
+					}
+					t.Logf("native %.1fs, inside %.1fs", w.Took.Seconds(), g.Took.Seconds())
+					r.NoLeaks(t, before)
+				})
+			}
+		})
+	}
+}
+
+// diff shows what changed from the native output, in the usual form.
+func diff(t *testing.T, want, got string) string {
+	dir := oci.ShortDir(t)
+	os.WriteFile(filepath.Join(dir, "native"), []byte(want), 0o644)
+	os.WriteFile(filepath.Join(dir, "inside"), []byte(got), 0o644)
+	cmd := exec.Command("diff", "-U2", "native", "inside")
+	cmd.Dir = dir
+	return oci.Run(10*time.Second, cmd).Stdout
+}
