@@ -113,19 +113,22 @@ func (r *regular) fill(start, end uint64) (uint64, error) {
 			}
 			hole = it.Start()
 		}
-		if err := r.fillHole(start, hole); err != nil {
+		n := r.fs.chargePages(int64((hole - start) / pageSize))
+		if n == 0 {
+			return start, unix.ENOSPC
+		}
+		part := start + uint64(n)*pageSize
+		if err := r.fillHole(start, part); err != nil {
 			return start, err
 		}
-		start = hole
+		start = part
 	}
 	return end, nil
 }
 
+// fillHole allocates the hole [start, end), whose pages are charged.
 func (r *regular) fillHole(start, end uint64) error {
 	length := end - start
-	if err := r.fs.chargePages(int64(length / pageSize)); err != nil {
-		return err
-	}
 	var fr memmap.Range
 	// Pages go behind those of the bytes before them, so that they are mapped as one.
 	var near uint64
@@ -425,12 +428,13 @@ func (f *regularFile) Allocate(ctx context.Context, mode uint32, offset, length 
 	}
 	if !punch {
 		r.mu.Lock()
-		was := r.pages
-		at, err := r.fill(memmap.PageDown(uint64(offset)), memmap.PageUp(uint64(end)))
+		first, last := memmap.PageDown(uint64(offset)), memmap.PageUp(uint64(end))
+		need := last - first - r.data.CoveredLength(segment.Range[uint64]{Start: first, End: last})
+		err := error(unix.ENOSPC) // all or nothing
+		if r.fs.room(int64(need / pageSize)) {
+			_, err = r.fill(first, last)
+		}
 		if err != nil {
-			if r.pages > was && int64(at) > size { // what lies beyond the end goes again
-				r.free(max(memmap.PageUp(uint64(size)), memmap.PageDown(uint64(offset))), at)
-			}
 			r.mu.Unlock()
 			return err
 		}

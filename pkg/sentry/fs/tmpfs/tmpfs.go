@@ -241,15 +241,21 @@ func (fs *Filesystem) Sync(context.Context) error { return nil }
 // Release implements vfs.Filesystem: all content goes.
 func (fs *Filesystem) Release(ctx context.Context) { fs.root.empty(ctx) }
 
-// chargePages counts n more pages; ENOSPC.
-func (fs *Filesystem) chargePages(n int64) error {
-	if m := fs.maxPages.Load(); m > 0 && fs.pages.Add(n) > m {
-		fs.pages.Add(-n)
-		return unix.ENOSPC
-	} else if m == 0 {
-		fs.pages.Add(n)
+// chargePages counts up to n more pages and returns how many there was room for.
+func (fs *Filesystem) chargePages(n int64) int64 {
+	used, limit := fs.pages.Add(n), fs.maxPages.Load()
+	if limit == 0 || used <= limit {
+		return n
 	}
-	return nil
+	over := min(used-limit, n)
+	fs.pages.Add(-over)
+	return n - over
+}
+
+// room says whether n more pages fit.
+func (fs *Filesystem) room(n int64) bool {
+	limit := fs.maxPages.Load()
+	return limit == 0 || fs.pages.Load()+n <= limit
 }
 
 func (fs *Filesystem) chargeInode() error {
