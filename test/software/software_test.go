@@ -15,8 +15,13 @@ import (
 	"runsc/test/oci"
 )
 
-// limit bounds one script; the slowest, a build of runsc, takes a minute natively.
-const limit = 8 * time.Minute
+// limit bounds one program. Natively each takes seconds, a build of runsc a minute.
+func limit(p program) time.Duration {
+	if p.goEnv {
+		return 8 * time.Minute
+	}
+	return 150 * time.Second
+}
 
 // A program is one run to compare.
 type program struct {
@@ -97,7 +102,7 @@ func native(t *testing.T, lower, scripts string, p program) oci.Result {
 	cmd := exec.Command("unshare", append([]string{"--mount", "/bin/sh", "-c", `mount -t overlay overlay -o "$1" "$2" || exit 90; shift 2; exec "$@"`, "sh", o.options(), o.merged}, inner.Args...)...)
 	cmd.Env = env(p)
 	cmd.SysProcAttr = inner.SysProcAttr
-	return oci.Run(limit, cmd)
+	return oci.Run(limit(p), cmd)
 }
 
 // inside runs a program in a container on its own overlay.
@@ -119,7 +124,7 @@ func inside(t *testing.T, r *oci.Runtime, lower, scripts string, p program) oci.
 	}
 	b := oci.NewBundle(t, o.merged, s)
 	id := oci.ID("soft")
-	res := r.Run(limit, "run", "--bundle", b.Dir, id)
+	res := r.Run(limit(p), "run", "--bundle", b.Dir, id)
 	if res.TimedOut {
 		r.Run(20*time.Second, "delete", "--force", id)
 	}

@@ -10,7 +10,7 @@ for i in 1 2 3; do (sleep 0.0$i; exit $i) & done
 wait -n; echo "first: $?"; wait; echo all done
 sleep 100 & kill -TERM $!; wait $!; echo "killed: $?"
 sleep 100 & p=$!; disown $p; kill $p; jobs | wc -l
-(set -m; sleep 100 & p=$!; kill -STOP $p; while [ "$(jobs -s | wc -l)" = 0 ]; do sleep 0.05; done; jobs -s | grep -c Stopped; kill -CONT $p; kill -TERM $p; wait $p; echo "stopped and killed: $?") 2>/dev/null
+(set -m; sleep 100 & p=$!; kill -STOP $p; for i in {1..100}; do grep -q '^State:.T' /proc/$p/status && break; sleep 0.05; done; echo $((i < 100)); kill -CONT $p; kill -TERM $p; wait $p; echo "stopped and killed: $?") 2>/dev/null
 echo "== traps"
 (trap 'echo exit trap' EXIT; trap 'echo usr1' USR1; kill -USR1 $BASHPID; echo body)
 (trap 'echo int; exit 3' INT; kill -INT $BASHPID; echo not reached); echo $?
