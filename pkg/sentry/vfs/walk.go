@@ -44,7 +44,7 @@ type walker struct {
 	v     *VFS
 	ctx   context.Context
 	creds *auth.Credentials
-	op    *PathOp
+	op    PathOp
 
 	cur    Path
 	held   Path
@@ -78,12 +78,12 @@ const (
 )
 
 func (v *VFS) newWalker(ctx context.Context, op *PathOp) walker {
-	return walker{v: v, ctx: ctx, creds: ctx.Credentials(), op: op}
+	return walker{v: v, ctx: ctx, creds: ctx.Credentials(), op: *op}
 }
 
 // begin puts the walker at the start of the pathname.
 func (w *walker) begin() error {
-	op := w.op
+	op := &w.op
 	w.release()
 	w.links, w.valid, w.slash = 0, 0, false
 	w.root = op.Root
