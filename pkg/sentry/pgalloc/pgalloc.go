@@ -41,6 +41,9 @@ const (
 	maxCapacity = 4 << 40
 	minCapacity = 4 << 30
 
+	// huge is what the mapping is aligned to.
+	huge = 1 << 30
+
 	// firstOffset keeps offset 0 free to mean "none".
 	firstOffset = 2 << 20
 
@@ -69,6 +72,7 @@ func (u usage) Split(segment.Range[uint64], uint64) (usage, usage) { return u, u
 // MemoryFile is the memory file of one sandbox.
 type MemoryFile struct {
 	fd       int            `state:"nosave"`
+	area     unsafe.Pointer `state:"nosave"` // the reservation that holds the mapping
 	base     unsafe.Pointer `state:"nosave"` // the sentry's mapping of [0, capacity)
 	capacity uint64
 
@@ -119,7 +123,6 @@ func (f *MemoryFile) mapAll() error {
 		}
 		// A huge page needs address and offset to agree modulo its size, so the file
 		// goes to an aligned place inside a reservation.
-		const huge = 1 << 30
 		var area unsafe.Pointer
 		area, err = unix.MmapPtr(-1, 0, nil, uintptr(c)+huge, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 		if err != nil {
@@ -131,14 +134,13 @@ func (f *MemoryFile) mapAll() error {
 			unix.MunmapPtr(area, uintptr(c)+huge)
 			continue
 		}
-		f.capacity = c
+		f.area, f.capacity = area, c
 		return nil
 	}
 	return fmt.Errorf("memory file: cannot map it: %w", err)
 }
 
-// Close ends the file; nothing may use it any more. Its addresses stay reserved, so that a
-// late access faults instead of hitting other memory.
+// Close ends the file; nothing may use it any more.
 func (f *MemoryFile) Close() {
 	f.punchMu.Lock()
 	defer f.punchMu.Unlock()
@@ -151,7 +153,7 @@ func (f *MemoryFile) Close() {
 	if f.timer != nil {
 		f.timer.Stop()
 	}
-	unix.MmapPtr(-1, 0, f.base, uintptr(f.capacity), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE|unix.MAP_FIXED)
+	unix.MunmapPtr(f.area, uintptr(f.capacity)+huge)
 	unix.Close(f.fd)
 }
 
