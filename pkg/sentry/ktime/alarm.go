@@ -52,6 +52,9 @@ func (l *AlarmList) Arm(t *Timer, deadline int64) {
 
 // Disarm implements part of Clock.
 func (l *AlarmList) Disarm(t *Timer) {
+	if l.next.Load() == 0 {
+		return // empty: what t itself armed before was removed
+	}
 	l.mu.Lock()
 	if t.alarm.pos != 0 {
 		l.remove(t.alarm.pos - 1)

@@ -102,6 +102,15 @@ func (c *HostClock) Arm(t *Timer, deadline int64) {
 	if c.id == unix.CLOCK_REALTIME && d > maxHostSleep {
 		d = maxHostSleep
 	}
+	if d <= near {
+		if t.host != nil {
+			t.host.Stop()
+		}
+		host.Arm(t, hostNow(unix.CLOCK_MONOTONIC)+int64(d))
+		return
+	}
+	host.Disarm(t)
+	d -= runtimeSlack
 	if t.host == nil {
 		t.host = time.AfterFunc(d, t.Check)
 		return
@@ -114,6 +123,7 @@ func (c *HostClock) Disarm(t *Timer) {
 	if t.host != nil {
 		t.host.Stop()
 	}
+	host.Disarm(t)
 }
 
 // monotonicBase pairs a reading of the host's CLOCK_MONOTONIC with one of Go's, which

@@ -2,6 +2,7 @@ package ktime
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -160,6 +161,27 @@ func TestHostTimerFires(t *testing.T) {
 		}
 		tm.Destroy()
 	}
+}
+
+// TestHostTimerIsNeverEarly and, on a machine that is not overloaded, is late by much less
+// than the millisecond of the run-time's timers; only the former can be asserted.
+func TestHostTimerIsNeverEarly(t *testing.T) {
+	c := NewMonotonic(0)
+	var late []int64
+	for i := range 100 {
+		got := make(chan int64, 1)
+		tm := NewTimer(c, listenerFunc(func() { got <- c.Now() }))
+		at := c.Now() + int64(i%5)*1e6 + 1e5
+		tm.Set(at, 0, true)
+		now := <-got
+		tm.Destroy()
+		if now < at {
+			t.Fatalf("expired %d ns early", at-now)
+		}
+		late = append(late, now-at)
+	}
+	slices.Sort(late)
+	t.Logf("median %v late", time.Duration(late[len(late)/2]))
 }
 
 func TestAlarmListKeepsOrder(t *testing.T) {
