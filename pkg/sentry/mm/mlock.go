@@ -77,7 +77,7 @@ func (m *MemoryManager) populateLocked(ar usermem.AddrRange) error {
 	defer m.drop(c)
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
-	c.commit = true
+	c.commit = ar.Length() <= eagerMax // larger ones: when touched
 	var err error
 	for it := m.vmas.LowerBound(ar.Start); it.Ok() && it.Start() < ar.End; it = it.Next() {
 		v := it.Value()

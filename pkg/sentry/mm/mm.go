@@ -59,7 +59,8 @@ const (
 	lazyChunkHuge = 4 << 20
 	hugeVMA       = 256 << 30
 
-	// cowChunk is how much is copied when a write meets shared pages.
+	// cowChunk is how much is copied when a write meets shared pages, at first: see
+	// cowSize.
 	cowChunk = 64 << 10
 	// faultAround is how much of a file is asked for around a fault.
 	faultAround = 1 << 20

@@ -344,3 +344,50 @@ func TestTooManyMappings(t *testing.T) {
 		t.Errorf("unmapping: %v", err)
 	}
 }
+
+func TestCopyOnWriteOfALargeHeapStaysBelowTheHostsLimit(t *testing.T) {
+	p := newApp(t)
+	p.m.as, p.m.p = &quietAS{}, &quietPlatform{}
+	const size = 4 << 30
+	a := p.anon(size)
+	for off := uintptr(0); off < size; off += lazyChunk {
+		if err := p.m.HandleFault(a+off, memmap.Write); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := p.fork()
+	// Every second chunk first, so that no two copies are neighbours.
+	for _, first := range []uintptr{0, cowChunk} {
+		for off := first; off < size; off += 2 * cowChunk {
+			if err := p.m.HandleFault(a+off, memmap.Write); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := p.m.pmas.Len(); n > 40000 {
+		t.Errorf("%d ranges of pages", n)
+	}
+	c.end()
+	if left := p.end(); left != 0 {
+		t.Errorf("%d bytes leaked", left)
+	}
+}
+
+func TestObviousOvercommitIsRefused(t *testing.T) {
+	p := newApp(t)
+	p.m.mf.SetTotalMemory(1 << 30)
+	for _, c := range []struct {
+		o    MMapOpts
+		want error
+	}{
+		{MMapOpts{Length: 1 << 30, Private: true, Perms: memmap.ReadWrite}, nil},
+		{MMapOpts{Length: 2 << 30, Private: true, Perms: memmap.ReadWrite}, unix.ENOMEM},
+		{MMapOpts{Length: 2 << 30, Perms: memmap.ReadWrite}, unix.ENOMEM},
+		{MMapOpts{Length: 2 << 30, Private: true, Perms: memmap.ReadWrite, NoReserve: true}, nil},
+		{MMapOpts{Length: 2 << 30, Private: true}, nil},
+	} {
+		if _, err := p.m.MMap(c.o); err != c.want {
+			t.Errorf("%+v: %v, want %v", c.o, err, c.want)
+		}
+	}
+}

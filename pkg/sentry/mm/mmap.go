@@ -53,6 +53,9 @@ func (m *MemoryManager) MMap(o MMapOpts) (uintptr, error) {
 	}
 	length := uintptr(length64)
 	if o.Mappable == nil && !o.Private {
+		if !o.NoReserve && length64 > m.mf.TotalMemory() {
+			return 0, unix.ENOMEM
+		}
 		s, err := newSharedAnon(m.mf, length64)
 		if err != nil {
 			return 0, err
@@ -118,10 +121,11 @@ func (m *MemoryManager) MMap(o MMapOpts) (uintptr, error) {
 // checkLimits says whether v may replace what is in ar; ipcLock ignores RLIMIT_MEMLOCK.
 // mappingMu is held for writing.
 func (m *MemoryManager) checkLimits(ar usermem.AddrRange, v *vma, ipcLock bool) error {
-	if m.vmas.Len() >= maxMapCount {
+	n := uint64(ar.Length())
+	// Linux's heuristic overcommit refuses the obvious: more than all memory at once.
+	if m.vmas.Len() >= maxMapCount || v.accountable() && n > m.mf.TotalMemory() {
 		return unix.ENOMEM
 	}
-	n := uint64(ar.Length())
 	replaced := uint64(m.vmas.CoveredLength(segment.Range[uintptr](ar)))
 	if m.sizes.as-replaced+n > m.addressLimit() {
 		return unix.ENOMEM
@@ -151,7 +155,7 @@ func (m *MemoryManager) place(ar usermem.AddrRange, v vma, precommit bool, c *ch
 	}
 	it := m.insertVMA(ar, v)
 	m.activeMu.Lock()
-	c.commit = precommit
+	c.commit = precommit && (v.lock == lockNone || ar.Length() <= eagerMax)
 	m.mapAhead(it, ar, precommit, c) // a mapping may exist although nothing can be present yet
 	if err := m.apply(c); err != nil {
 		// The host has no room; take the mapping away again.

@@ -369,6 +369,21 @@ func (m *MemoryManager) translate(vr usermem.AddrRange, v *vma, required, opt us
 	return err
 }
 
+// cowSize is how much copy-on-write copies at a time. Each copy is a mapping of its own on the
+// host, which has a limit on their number (vm.max_map_count, 65530): a program that changes a
+// large heap here and there beside a forked child must not reach it.
+func (m *MemoryManager) cowSize() uintptr {
+	switch n := m.pmas.Len(); {
+	case n < 4<<10:
+		return cowChunk
+	case n < 12<<10:
+		return 256 << 10
+	case n < 24<<10:
+		return 2 << 20
+	}
+	return 32 << 20
+}
+
 // breakCOW makes pages of the PMA it, from need.Start on, the address space's own.
 func (m *MemoryManager) breakCOW(vr usermem.AddrRange, v *vma, it pmaIter, need, opt usermem.AddrRange, c *change) error {
 	pr := usermem.AddrRange(it.Range())
@@ -392,7 +407,8 @@ func (m *MemoryManager) breakCOW(vr usermem.AddrRange, v *vma, it pmaIter, need,
 		}
 	}
 	// A chunk around the page, or all that is needed if that is more.
-	r := usermem.AddrRange{Start: need.Start &^ (cowChunk - 1), End: (need.End + cowChunk - 1) &^ (cowChunk - 1)}
+	size := m.cowSize()
+	r := usermem.AddrRange{Start: need.Start &^ (size - 1), End: (need.End + size - 1) &^ (size - 1)}
 	r = r.Intersect(opt).Intersect(pr)
 	for {
 		fr, whole, err := m.copyPages(p, pr.Start, r)

@@ -47,6 +47,9 @@ func (v *vma) canWriteShared() bool { return !v.private && v.maxPerms.Write }
 // isData says whether RLIMIT_DATA counts the mapping.
 func (v *vma) isData() bool { return v.private && v.perms.Write && !v.growsDown }
 
+// accountable says whether the mapping counts for overcommit.
+func (v *vma) accountable() bool { return v.private && v.perms.Write && !v.noReserve }
+
 // Merge implements segment.Value.
 func (v vma) Merge(r, _ segment.Range[uintptr], o vma) (vma, bool) {
 	if v.mappable != nil {

@@ -24,6 +24,7 @@ package pgalloc
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -75,6 +76,7 @@ type MemoryFile struct {
 	area     unsafe.Pointer `state:"nosave"` // the reservation that holds the mapping
 	base     unsafe.Pointer `state:"nosave"` // the sentry's mapping of [0, capacity)
 	capacity uint64
+	total    atomic.Uint64 // see SetTotalMemory
 
 	mu        sync.Mutex // guards the fields below
 	used      segment.Set[uint64, usage]
@@ -378,6 +380,17 @@ func (f *MemoryFile) Bytes(fr memmap.Range) []byte {
 // Blocks implements memmap.File.
 func (f *MemoryFile) Blocks(fr memmap.Range, _ memmap.AccessType, dst [][]byte) ([][]byte, error) {
 	return append(dst, f.Bytes(fr)), nil
+}
+
+// SetTotalMemory says how much memory, in bytes, the sandbox believes to have.
+func (f *MemoryFile) SetTotalMemory(n uint64) { f.total.Store(n) }
+
+// TotalMemory is what SetTotalMemory said, or everything that can be addressed.
+func (f *MemoryFile) TotalMemory() uint64 {
+	if n := f.total.Load(); n != 0 {
+		return n
+	}
+	return f.capacity
 }
 
 // Allocated is how many bytes are handed out, touched or not.
