@@ -42,7 +42,7 @@ func NewHostTTY(file *fd.FD, jobs Jobs, owner Owner, index int) (*HostTTY, error
 	if err != nil {
 		return nil, fmt.Errorf("console: get settings: %w", err)
 	}
-	h := &HostTTY{owner: owner, file: file, original: *tio}
+	h := &HostTTY{owner: owner}
 	rdev := uint64(unix.Mkdev(5, 1))
 	if index >= 0 {
 		rdev = replicaNumber(index)
@@ -53,29 +53,40 @@ func NewHostTTY(file *fd.FD, jobs Jobs, owner Owner, index int) (*HostTTY, error
 	v.Iflag, v.Oflag, v.Cflag, v.Lflag = tio.Iflag, tio.Oflag, tio.Cflag, tio.Lflag
 	copy(v.Cc[:], tio.Cc[:])
 	v.setSpeeds()
-	raw := defaultTermios()
-	raw.Iflag, raw.Oflag, raw.Cflag, raw.Lflag = v.Iflag, v.Oflag, v.Cflag, v.Lflag
-	raw.MakeRaw()
-	hostRaw := *tio
-	hostRaw.Iflag, hostRaw.Oflag, hostRaw.Cflag, hostRaw.Lflag = raw.Iflag, raw.Oflag, raw.Cflag, raw.Lflag
-	hostRaw.Cc[unix.VMIN], hostRaw.Cc[unix.VTIME] = 1, 0
-	if err := unix.IoctlSetTermios(file.Num(), unix.TCSETS, &hostRaw); err != nil {
-		return nil, fmt.Errorf("console: set raw mode: %w", err)
+	if err := h.Attach(file); err != nil {
+		return nil, err
 	}
-	if w, ok := h.size(); ok {
-		h.t.window = w
+	return h, nil
+}
+
+// Attach gives the console a terminal of the host, which it takes over unless it fails:
+// NewHostTTY's, or a new one after a restore. Nothing was attached, or Close was called.
+func (h *HostTTY) Attach(file *fd.FD) error {
+	tio, err := unix.IoctlGetTermios(file.Num(), unix.TCGETS)
+	if err != nil {
+		return fmt.Errorf("console: get settings: %w", err)
 	}
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return nil, fmt.Errorf("console: eventfd: %w", err)
+		return fmt.Errorf("console: eventfd: %w", err)
 	}
-	h.wake = fd.New(wake)
+	v := Termios{Iflag: tio.Iflag, Oflag: tio.Oflag, Cflag: tio.Cflag, Lflag: tio.Lflag}
+	v.MakeRaw()
+	raw := *tio
+	raw.Iflag, raw.Oflag, raw.Cflag, raw.Lflag = v.Iflag, v.Oflag, v.Cflag, v.Lflag
+	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
+	if err := unix.IoctlSetTermios(file.Num(), unix.TCSETS, &raw); err != nil {
+		unix.Close(wake)
+		return fmt.Errorf("console: set raw mode: %w", err)
+	}
+	h.file, h.wake, h.original = file, fd.New(wake), *tio
 	h.room = make(chan struct{}, 1)
 	h.output = make(chan struct{}, 1)
 	h.closing = make(chan struct{})
+	h.Resized()
 	h.readers.Go(h.readLoop)
 	h.writers.Go(h.writeLoop)
-	return h, nil
+	return nil
 }
 
 // Terminal is the console that applications use.

@@ -1,7 +1,6 @@
 package tty
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +25,6 @@ type Master struct {
 	queue waiter.Queue
 	t     *Terminal
 	owner Owner
-	once  sync.Once
 
 	// locked is TIOCSPTLCK: the replica cannot be opened yet.
 	locked atomic.Bool
@@ -75,10 +73,8 @@ func (m *Master) Seekable() bool { return false }
 
 // Release implements vfs.File: the terminal hangs up.
 func (m *Master) Release(context.Context) {
-	m.once.Do(func() {
-		m.owner.MasterClosed(m.t)
-		m.t.hangUp(true)
-	})
+	m.owner.MasterClosed(m.t)
+	m.t.hangUp(true)
 }
 
 // Read implements vfs.File. EIO: nobody has the replica open any more.
