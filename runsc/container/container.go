@@ -407,7 +407,10 @@ func (c *Container) reserve() error {
 	if err != nil {
 		return err
 	}
-	defer all.Unlock()
+	defer func() {
+		os.Remove(all.Path()) // nothing stays behind; lock notices
+		all.Unlock()
+	}()
 	ids, err := listIDs(c.root)
 	if err != nil {
 		return err
