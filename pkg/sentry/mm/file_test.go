@@ -455,7 +455,7 @@ func TestCopyOutFromOffersTheWholeBuffer(t *testing.T) {
 	base := uintptr(0x10000000)
 	p.mmap(MMapOpts{Addr: base, Length: pageSize, Fixed: true, Perms: memmap.ReadWrite, Private: true})
 	p.mmap(MMapOpts{Addr: base + pageSize, Length: pageSize, Fixed: true, Perms: memmap.ReadWrite, Private: true, Mappable: f, Identity: f})
-	p.mmap(MMapOpts{Addr: base + 2*pageSize, Length: 1 << 40, Fixed: true, Perms: memmap.ReadWrite, Private: true})
+	p.mmap(MMapOpts{Addr: base + 2*pageSize, Length: 1 << 40, Fixed: true, Perms: memmap.ReadWrite, Private: true, NoReserve: true})
 	r := &oneReader{}
 	ar := usermem.AddrRange{Start: base + 10, End: base + 3*pageSize}
 	if n, err := p.m.CopyOutFrom(ar, r); n != 3*pageSize-10 || err != nil || r.calls != 1 {

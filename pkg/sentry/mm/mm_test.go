@@ -37,7 +37,7 @@ func TestAnonymousMemoryIsMappedEarly(t *testing.T) {
 
 func TestHugeReservationIsBackedInChunks(t *testing.T) {
 	p := newApp(t)
-	a := p.anon(1 << 40)
+	a := p.mmap(MMapOpts{Length: 1 << 40, Perms: memmap.ReadWrite, Private: true, NoReserve: true})
 	if p.m.mf.Allocated() != 0 {
 		t.Error("a terabyte was backed at once")
 	}

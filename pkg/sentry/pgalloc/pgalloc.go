@@ -113,6 +113,10 @@ func NewFromFD(fd int) (*MemoryFile, error) {
 	if err := f.mapAll(); err != nil {
 		return nil, err
 	}
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) == nil {
+		f.total.Store((si.Totalram + si.Totalswap) * uint64(si.Unit))
+	}
 	return f, nil
 }
 
@@ -382,10 +386,11 @@ func (f *MemoryFile) Blocks(fr memmap.Range, _ memmap.AccessType, dst [][]byte) 
 	return append(dst, f.Bytes(fr)), nil
 }
 
-// SetTotalMemory says how much memory, in bytes, the sandbox believes to have.
+// SetTotalMemory replaces what New found out of TotalMemory.
 func (f *MemoryFile) SetTotalMemory(n uint64) { f.total.Store(n) }
 
-// TotalMemory is what SetTotalMemory said, or everything that can be addressed.
+// TotalMemory is the memory and swap space of the host, in bytes: what Linux's overcommit
+// heuristic looks at, whatever limits the container has.
 func (f *MemoryFile) TotalMemory() uint64 {
 	if n := f.total.Load(); n != 0 {
 		return n
