@@ -303,6 +303,8 @@ const (
 	mpolFAddr         = 2
 	mpolFMemsAllowed  = 4
 	mpolMFValid       = 7
+	mpolMFMove        = 2
+	mpolMFMoveAll     = 4
 	maxNodeBits       = 4096 * 8
 )
 

@@ -5,6 +5,7 @@ import (
 
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/kernel"
+	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/mm"
 	"runsc/pkg/sentry/strace"
 )
@@ -12,6 +13,7 @@ import (
 var memoryRemoteSyscalls = []kernel.Syscall{
 	{Number: unix.SYS_PROCESS_VM_READV, Name: "process_vm_readv", Fn: processVMReadv, Args: []strace.Format{strace.Dec, strace.Hex, strace.Dec64, strace.Hex, strace.Dec64, strace.Hex}},
 	{Number: unix.SYS_PROCESS_VM_WRITEV, Name: "process_vm_writev", Fn: processVMWritev, Args: []strace.Format{strace.Dec, strace.Hex, strace.Dec64, strace.Hex, strace.Dec64, strace.Hex}},
+	{Number: unix.SYS_MOVE_PAGES, Name: "move_pages", Fn: movePages, Args: []strace.Format{strace.Dec, strace.Dec64, strace.Hex, strace.Hex, strace.Hex, strace.Hex}, Note: "one node"},
 	{Number: unix.SYS_PROCESS_MADVISE, Name: "process_madvise", Fn: processMadvise, Args: []strace.Format{strace.FD, strace.Hex, strace.Dec64, strace.Dec, strace.Hex}},
 }
 
@@ -177,4 +179,60 @@ func processMadvise(t *kernel.Task, a arch.Args) (uintptr, error) {
 		total += e.Len
 	}
 	return uintptr(total), nil
+}
+
+// movePages is move_pages(2) on a machine of one node: it tells where pages are, and pages
+// that are to go to node 0 are there.
+func movePages(t *kernel.Task, a arch.Args) (uintptr, error) {
+	const maxFlags = mpolMFMove | mpolMFMoveAll
+	pid, n, pages, nodes, status, flags := a.Int(0), a.Uint64(1), a.Pointer(2), a.Pointer(3), a.Pointer(4), a.Uint(5)
+	if flags&^maxFlags != 0 {
+		return 0, unix.EINVAL
+	}
+	if flags&mpolMFMoveAll != 0 && !t.Credentials().HasRootCapability(unix.CAP_SYS_NICE) {
+		return 0, unix.EPERM
+	}
+	target := t
+	if pid != 0 {
+		var err error
+		if target, err = remoteTask(t, pid); err != nil {
+			return 0, err
+		}
+	}
+	m := target.WithMM()
+	if m == nil {
+		return 0, unix.ESRCH
+	}
+	defer m.DecUsers()
+	for i := uintptr(0); uint64(i) < n; i++ {
+		if t.Interrupted() {
+			return 0, unix.EINTR
+		}
+		var addr uint64
+		if err := kernel.CopyIn(t, pages+i*8, &addr); err != nil {
+			return 0, err
+		}
+		if nodes != 0 {
+			var node int32
+			if err := kernel.CopyIn(t, nodes+i*4, &node); err != nil {
+				return 0, err
+			}
+			if node != 0 {
+				return 0, unix.ENODEV
+			}
+		}
+		st := -int32(unix.EFAULT)
+		var present [1]byte
+		if m.Mincore(uintptr(addr)&^(memmap.PageSize-1), present[:]) == nil {
+			if st = 0; present[0] == 0 {
+				st = -int32(unix.ENOENT)
+			}
+		}
+		if status != 0 {
+			if err := kernel.CopyOut(t, status+i*4, &st); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return 0, nil
 }
