@@ -68,6 +68,12 @@ type Mount struct {
 	// refs counts Paths, mounts attached below, and the namespace that the mount is in.
 	refs atomic.Int64
 
+	// tree is how many of refs are the tree's: one for the mount's place in it and one
+	// for each child. auto is the namespace that goes away when no mount in it has other
+	// references; nil for most mounts.
+	tree atomic.Int64
+	auto atomic.Pointer[MountNamespace]
+
 	// flags are mountFlags of mount(2).
 	flags atomic.Uint64
 
@@ -126,6 +132,7 @@ func (v *VFS) newSuperblock(fs Filesystem) *superblock {
 func (v *VFS) newMount(sb *superblock, root *Dentry, source string, flags uint64) *Mount {
 	m := &Mount{vfs: v, sb: sb, id: v.lastMountID.Add(1), root: root, source: source, propagation: unix.MS_PRIVATE}
 	m.refs.Store(1)
+	m.tree.Store(1)
 	m.flags.Store(normalizeMountFlags(flags))
 	root.IncRef()
 	sb.refs.Add(1)
@@ -193,11 +200,16 @@ func (m *Mount) DecRef(ctx context.Context) {
 	if m.vfs == nil {
 		return
 	}
-	if n := m.refs.Add(-1); n == 0 {
+	switch n := m.refs.Add(-1); {
+	case n == 0:
 		m.root.DecRef(ctx)
 		m.sb.decRef(ctx)
-	} else if n < 0 {
+	case n < 0:
 		panic("vfs: mount released twice")
+	default:
+		if ns := m.auto.Load(); ns != nil && n == m.tree.Load() {
+			ns.releaseIfIdle(ctx)
+		}
 	}
 }
 
@@ -240,6 +252,7 @@ func (m *Mount) setFlags(f uint64) error {
 // covered. VFS.mountMu is held.
 func (m *Mount) attach(p Path, ns *MountNamespace) {
 	p.IncRef()
+	p.Mount.tree.Add(1)
 	if parent := p.Dentry.Parent(); parent != nil && !p.Dentry.has(dentryHashed) && !p.Dentry.IsDeleted() {
 		// In a directory whose children are not cached, this one must be, to be found.
 		parent.kids.insert(p.Dentry.Name(), p.Dentry)
@@ -264,8 +277,12 @@ func (m *Mount) setNamespace(ns *MountNamespace) {
 		if c.ns != nil {
 			c.ns.mounts = without(c.ns.mounts, c)
 		}
+		c.auto.Store(nil)
 		if c.ns = ns; ns != nil {
 			ns.mounts = append(ns.mounts, c)
+			if ns.auto {
+				c.auto.Store(ns)
+			}
 		}
 	})
 }
@@ -292,6 +309,7 @@ func (m *Mount) takeOff() Path {
 		at.dentry.mounts.Store(&ms)
 	}
 	at.parent.children = without(at.parent.children, m)
+	at.parent.tree.Add(-1)
 	m.at.Store(nil)
 	return Path{at.parent, at.dentry}
 }

@@ -18,6 +18,11 @@ type MountNamespace struct {
 	owner *auth.UserNamespace
 	refs  atomic.Int64
 
+	// auto: one reference is dropped when the last task has left, that is, when no mount
+	// of the namespace is referenced from outside of the tree. Immutable.
+	auto     bool
+	released atomic.Bool // that reference was dropped
+
 	// changed tells pollers of /proc/PID/mounts; seq counts changes.
 	changed waiter.Queue
 	seq     atomic.Uint64
@@ -25,6 +30,7 @@ type MountNamespace struct {
 	// The fields below are guarded by VFS.mountMu.
 	root   *Mount
 	mounts []*Mount // in the order in which they were made
+	dead   bool     // taken apart
 }
 
 // maxMounts bounds the mounts of a namespace (/proc/sys/fs/mount-max); ENOSPC.
@@ -59,16 +65,41 @@ func (ns *MountNamespace) DecRef(ctx context.Context) {
 	}
 	v := ns.vfs
 	v.mountMu.Lock()
+	if ns.dead {
+		v.mountMu.Unlock()
+		return // somebody found it after its end, and lost it again
+	}
+	ns.dead = true
 	dead, places := ns.root.dismantle(nil, nil)
 	v.mountMu.Unlock()
 	releaseAll(ctx, dead, places)
 }
 
+// releaseIfIdle drops the reference of an auto namespace when nobody is in it. Who is not
+// in it can only enter by a reference on the namespace.
+func (ns *MountNamespace) releaseIfIdle(ctx context.Context) {
+	ns.vfs.mountMu.RLock()
+	idle := !ns.dead && ns.root.refs.Load() == ns.root.tree.Load()
+	for _, m := range ns.mounts {
+		if !idle {
+			break
+		}
+		idle = m.refs.Load() == m.tree.Load()
+	}
+	ns.vfs.mountMu.RUnlock()
+	if idle && ns.released.CompareAndSwap(false, true) {
+		ns.DecRef(ctx)
+	}
+}
+
 // Root is the namespace's root directory as a new task sees it, with references for the
-// caller.
+// caller; the zero Path if the namespace has come to its end.
 func (ns *MountNamespace) Root() Path {
 	ns.vfs.mountMu.RLock()
 	defer ns.vfs.mountMu.RUnlock()
+	if ns.dead {
+		return Path{}
+	}
 	p := Path{ns.root, ns.root.root}.top()
 	p.IncRef()
 	return p
@@ -89,8 +120,12 @@ func (ns *MountNamespace) touch() {
 // Clone copies the namespace for CLONE_NEWNS. paths (a task's root and working directory)
 // are replaced by the same places in the copy, references included.
 func (ns *MountNamespace) Clone(ctx context.Context, owner *auth.UserNamespace, paths ...*Path) *MountNamespace {
+	return ns.clone(ctx, owner, false, paths...)
+}
+
+func (ns *MountNamespace) clone(ctx context.Context, owner *auth.UserNamespace, auto bool, paths ...*Path) *MountNamespace {
 	v := ns.vfs
-	c := &MountNamespace{vfs: v, id: v.lastNSID.Add(1), owner: owner}
+	c := &MountNamespace{vfs: v, id: v.lastNSID.Add(1), owner: owner, auto: auto}
 	c.refs.Store(1)
 	v.mountMu.Lock()
 	copies := make(map[*Mount]*Mount)
@@ -109,7 +144,8 @@ func (ns *MountNamespace) Clone(ctx context.Context, owner *auth.UserNamespace, 
 }
 
 // CloneMountNamespace copies the namespace of root and returns the places in the copy that
-// root and cwd, whose references stay the caller's, correspond to, with references.
+// root and cwd, whose references stay the caller's, correspond to, with references. The copy
+// lives as long as paths lead into it.
 func (v *VFS) CloneMountNamespace(ctx context.Context, owner *auth.UserNamespace, root, cwd Path) (newRoot, newCwd Path, err error) {
 	ns := root.Mount.Namespace()
 	if ns == nil {
@@ -117,7 +153,7 @@ func (v *VFS) CloneMountNamespace(ctx context.Context, owner *auth.UserNamespace
 	}
 	root.IncRef()
 	cwd.IncRef()
-	ns.Clone(ctx, owner, &root, &cwd)
+	ns.clone(ctx, owner, true, &root, &cwd)
 	return root, cwd, nil
 }
 
@@ -167,6 +203,9 @@ const propagationFlags = unix.MS_SHARED | unix.MS_PRIVATE | unix.MS_SLAVE | unix
 
 // Mount is mount(2) in the caller's namespace ns.
 func (v *VFS) Mount(ctx context.Context, ns *MountNamespace, r *MountRequest) error {
+	if ns == nil {
+		return unix.EINVAL // the caller's root is mounted nowhere any more
+	}
 	if !ctx.Credentials().HasCapabilityIn(unix.CAP_SYS_ADMIN, ns.owner) {
 		return unix.EPERM
 	}
@@ -397,6 +436,9 @@ func (m *Mount) holds(o *Mount) bool {
 
 // Unmount is umount2(2) in the caller's namespace ns.
 func (v *VFS) Unmount(ctx context.Context, ns *MountNamespace, op *PathOp, flags int) error {
+	if ns == nil {
+		return unix.EINVAL
+	}
 	const known = unix.MNT_FORCE | unix.MNT_DETACH | unix.MNT_EXPIRE | unix.UMOUNT_NOFOLLOW
 	if flags&^known != 0 || flags&unix.MNT_EXPIRE != 0 && flags&(unix.MNT_FORCE|unix.MNT_DETACH) != 0 {
 		return unix.EINVAL
@@ -440,6 +482,9 @@ func (v *VFS) Unmount(ctx context.Context, ns *MountNamespace, op *PathOp, flags
 // putOld. It returns the old and the new root directory, with references for the caller, who
 // moves tasks whose root or working directory is the old one.
 func (v *VFS) PivotRoot(ctx context.Context, ns *MountNamespace, root Path, newRoot, putOld *PathOp) (from, to Path, err error) {
+	if ns == nil {
+		return from, to, unix.EINVAL
+	}
 	if !ctx.Credentials().HasCapabilityIn(unix.CAP_SYS_ADMIN, ns.owner) {
 		return from, to, unix.EPERM
 	}

@@ -593,6 +593,95 @@ func TestPivotRootAndNamespaces(t *testing.T) {
 	w.ns.DecRef(w.ctx)
 }
 
+func TestCloneEndsWithItsLastTask(t *testing.T) {
+	w := newWorld(t)
+	w.mkdir("/m")
+	w.want(w.v.Mount(w.ctx, w.ns, &vfs.MountRequest{Target: w.op("/m"), Type: "tmpfs"}), nil)
+	root, cwd, err := w.v.CloneMountNamespace(w.ctx, userNS, w.root, w.root)
+	w.want(err, nil)
+	c := *w
+	c.ns, c.root = root.Mount.Namespace(), root
+	w.want(c.v.Mount(w.ctx, c.ns, &vfs.MountRequest{Target: c.op("/m"), Type: "tmpfs"}), nil)
+	c.write("/m/f", "x")
+	fd := c.mustOpen("/m/f", unix.O_RDONLY, 0)
+	cwd.DecRef(w.ctx)
+	root.DecRef(w.ctx)
+	p := c.ns.Root()
+	if !p.Ok() {
+		t.Fatal("the namespace ended while a file in it is open")
+	}
+	p.DecRef(w.ctx)
+	fd.DecRef(w.ctx)
+	if c.ns.Root().Ok() {
+		t.Fatal("the namespace stays")
+	}
+}
+
+func TestUnsharedNamespaceEnds(t *testing.T) {
+	w := newWorld(t)
+	w.mkdir("/m")
+	root, cwd, err := w.v.CloneMountNamespace(w.ctx, userNS, w.root, w.root)
+	w.want(err, nil)
+	ns := root.Mount.Namespace()
+	c := *w
+	c.ns, c.root = ns, root
+	w.want(c.v.Mount(w.ctx, ns, &vfs.MountRequest{Target: c.op("/m"), Type: "tmpfs"}), nil)
+	c.write("/m/f", "x")
+	cwd.DecRef(w.ctx)
+	ns.IncRef() // somebody has /proc/PID/ns/mnt open
+	root.DecRef(w.ctx)
+	p := ns.Root()
+	if !p.Ok() {
+		t.Fatal("the namespace ended in spite of a reference")
+	}
+	p.DecRef(w.ctx)
+	ns.DecRef(w.ctx)
+	if ns.Root().Ok() {
+		t.Fatal("the namespace stays")
+	}
+	w.stat("/m") // the first namespace is as it was
+}
+
+func TestConcurrentMountAndWalk(t *testing.T) {
+	w := newWorld(t)
+	w.mkdir("/m")
+	w.write("/m/f", "below")
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for !stop.Load() {
+				w.v.Mount(w.ctx, w.ns, &vfs.MountRequest{Target: w.op("/m"), Type: "tmpfs"})
+				w.v.Unmount(w.ctx, w.ns, w.op("/m"), unix.MNT_DETACH)
+			}
+		})
+		wg.Go(func() {
+			for !stop.Load() {
+				for _, p := range []string{"/m/f", "/m/../m/f", "/m/new"} {
+					if fd, err := w.open(p, unix.O_CREAT|unix.O_RDWR, 0o600); err == nil {
+						_ = fd.Path().String()
+						fd.DecRef(w.ctx)
+					}
+				}
+				w.ns.MountInfo(w.root)
+				root, cwd, err := w.v.CloneMountNamespace(w.ctx, userNS, w.root, w.root)
+				if err == nil {
+					root.DecRef(w.ctx)
+					cwd.DecRef(w.ctx)
+				}
+			}
+		})
+	}
+	time.Sleep(300 * time.Millisecond)
+	stop.Store(true)
+	wg.Wait()
+	for w.v.Unmount(w.ctx, w.ns, w.op("/m"), unix.MNT_DETACH) == nil {
+	}
+	if w.read("/m/f") != "below" {
+		t.Fatal("content")
+	}
+}
+
 func TestConcurrentRenameAndWalk(t *testing.T) {
 	w := newWorld(t)
 	w.mkdir("/a")
