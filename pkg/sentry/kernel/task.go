@@ -67,6 +67,7 @@ type Task struct {
 	// happened.
 	wakeC      chan struct{} `state:"nosave"`
 	interruptC chan struct{} `state:"nosave"`
+	timeout    *sleepTimeout // owned by the task goroutine
 	waker      taskWaker
 	sigWaiters waiter.Queue // signalfds and the like of this task
 

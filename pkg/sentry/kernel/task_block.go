@@ -1,8 +1,6 @@
 package kernel
 
 import (
-	"time"
-
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/abi/linux"
@@ -85,12 +83,12 @@ func (t *Task) BlockUntil(deadline int64) error {
 		}
 		return unix.ETIMEDOUT
 	}
-	timer := time.NewTimer(time.Duration(left))
-	defer timer.Stop()
-	return t.block(timer.C)
+	s := t.startTimeout(deadline)
+	defer s.timer.Stop()
+	return t.block(s.c)
 }
 
-func (t *Task) block(timeout <-chan time.Time) error {
+func (t *Task) block(timeout <-chan struct{}) error {
 	// A wake-up that already came needs no sleep.
 	select {
 	case <-t.wakeC:
