@@ -56,7 +56,7 @@ func (m *MemoryManager) Brk(addr uintptr) uintptr {
 			return old
 		}
 		v := vma{perms: memmap.ReadWrite, maxPerms: memmap.AnyAccess, private: true, lock: m.lockNew}
-		if m.checkLimits(ar, &v, false) != nil || m.place(ar, v, v.lock == lockEager, c) != nil {
+		if m.checkLimits(ar, &v, m.lockFree) != nil || m.place(ar, v, v.lock == lockEager, c) != nil {
 			return old
 		}
 	}

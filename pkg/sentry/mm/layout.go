@@ -202,7 +202,7 @@ func (m *MemoryManager) growStack(addr uintptr) bool {
 	}
 	grown := usermem.AddrRange{Start: start, End: it.Start()}
 	n := uint64(grown.Length())
-	if m.sizes.as+n > m.addressLimit() || v.lock != lockNone && m.sizes.locked+n > m.memlockLimit() {
+	if m.sizes.as+n > m.addressLimit() || v.lock != lockNone && !m.lockFree && m.sizes.locked+n > m.memlockLimit() {
 		return false
 	}
 	m.sizes.add(v, grown.Length())

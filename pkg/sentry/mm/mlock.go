@@ -120,6 +120,7 @@ func (m *MemoryManager) MLockAll(current, future, onFault, privileged bool) erro
 	if future {
 		m.lockNew = mode
 	}
+	m.lockFree = privileged
 	if current {
 		m.lockAll(mode)
 		if mode == lockEager {

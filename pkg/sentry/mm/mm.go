@@ -101,6 +101,7 @@ type MemoryManager struct {
 	limits    Limits
 	sizes     sizes
 	lockNew   lockMode // mlockall(MCL_FUTURE)
+	lockFree  bool     // that was called with CAP_IPC_LOCK: growth of heap and stack has no limit
 
 	activeMu sync.RWMutex // guards the fields below and changes of as
 	pmas     pmaSet

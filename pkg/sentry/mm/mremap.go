@@ -13,6 +13,7 @@ type MRemapOpts struct {
 	MayMove   bool
 	Fixed     bool
 	DontUnmap bool
+	IPCLock   bool // the caller has CAP_IPC_LOCK
 	NewAddr   uintptr
 }
 
@@ -82,7 +83,7 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 	if m.sizes.as+more > m.addressLimit() || v.isData() && m.sizes.data+more > m.dataLimit() {
 		return 0, unix.ENOMEM
 	}
-	if v.lock != lockNone && m.sizes.locked+more > m.memlockLimit() {
+	if v.lock != lockNone && !o.IPCLock && m.sizes.locked+more > m.memlockLimit() {
 		return 0, unix.EAGAIN
 	}
 	it = m.vmas.Find(oldAddr)

@@ -206,10 +206,12 @@ func mremap(t *kernel.Task, a arch.Args) (uintptr, error) {
 	if flags&^(unix.MREMAP_MAYMOVE|unix.MREMAP_FIXED|unix.MREMAP_DONTUNMAP) != 0 {
 		return 0, unix.EINVAL
 	}
+	_, unlimited := mayLock(t)
 	return t.MemoryManager().MRemap(a.Pointer(0), a.Uint64(1), a.Uint64(2), mm.MRemapOpts{
 		MayMove:   flags&unix.MREMAP_MAYMOVE != 0,
 		Fixed:     flags&unix.MREMAP_FIXED != 0,
 		DontUnmap: flags&unix.MREMAP_DONTUNMAP != 0,
+		IPCLock:   unlimited,
 		NewAddr:   a.Pointer(4),
 	})
 }

@@ -8,6 +8,7 @@ import (
 
 	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/kernel/auth"
+	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/pgalloc"
 )
 
@@ -107,5 +108,65 @@ func TestRemovedSegmentLivesUntilDetached(t *testing.T) {
 	// The slot's next user has another id.
 	if id2, _ := r.Get(as(1000), mf, 7, 10, unix.IPC_CREAT); id2 == id {
 		t.Error("an id was used again")
+	}
+}
+
+func TestChangeLockStat(t *testing.T) {
+	r, mf, as := setup(t)
+	id, _ := r.Get(as(1000), mf, Private, 100, 0o600)
+	if err := r.Change(as(1001), id, 1001, 1001, 0o666); err != unix.EPERM {
+		t.Errorf("change by another: %v", err)
+	}
+	if err := r.Change(as(1000), id, 1001, 1001, 0o640); err != nil {
+		t.Error(err)
+	}
+	for _, who := range []uint32{1000, 1001, 0} { // creator, owner, root
+		if _, err := r.Stat(as(who), id, false, false); err != nil {
+			t.Errorf("stat by %d: %v", who, err)
+		}
+	}
+	if _, err := r.Stat(as(7), id, false, false); err != unix.EACCES {
+		t.Errorf("stat by a stranger: %v", err)
+	}
+	if i, err := r.Stat(as(7), id&0x7fff, true, true); err != nil || i.UID != 1001 || i.CUID != 1000 || i.Mode != 0o640 || i.Size != 100 {
+		t.Errorf("SHM_STAT_ANY = %+v, %v", i, err)
+	}
+	if err := r.Lock(as(7), id, true); err != unix.EPERM {
+		t.Errorf("lock by a stranger: %v", err)
+	}
+	if err := r.Lock(as(1001), id, true); err != nil {
+		t.Error(err)
+	}
+	if l := r.List(); len(l) != 1 || l[0].Mode&linux.ShmLocked == 0 || l[0].ID != id {
+		t.Errorf("List() = %+v", l)
+	}
+	for _, bad := range []int32{-1, id + 1, id ^ 1<<15} {
+		if err := r.Remove(as(0), bad); err != unix.EINVAL {
+			t.Errorf("Remove(%d): %v", bad, err)
+		}
+	}
+	r.Release()
+	if n := mf.Allocated(); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
+}
+
+func TestSegmentIsMappable(t *testing.T) {
+	r, mf, as := setup(t)
+	id, _ := r.Get(as(0), mf, 0x1234, 5000, unix.IPC_CREAT|0o600)
+	s, err := r.Attach(as(0), id, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.DecRef()
+	if s.MappedName() != "/SYSV00001234 (deleted)" || s.InodeID() != uint64(id) {
+		t.Errorf("identity %q, %d", s.MappedName(), s.InodeID())
+	}
+	ts, err := s.Translate(memmap.Range{Start: 0, End: 4096}, memmap.Range{Start: 0, End: 65536}, memmap.Write, nil)
+	if err != nil || len(ts) != 1 || ts[0].Source.Length() != 8192 {
+		t.Errorf("Translate = %+v, %v", ts, err)
+	}
+	if _, err := s.Translate(memmap.Range{Start: 8192, End: 12288}, memmap.Range{Start: 8192, End: 12288}, memmap.Read, nil); err != unix.EFAULT {
+		t.Errorf("Translate beyond the end: %v", err)
 	}
 }
