@@ -30,6 +30,9 @@ const (
 		unix.EPOLLWAKEUP | unix.EPOLLET | unix.EPOLLEXCLUSIVE
 	// minSweep is how many items there are before closed ones are looked for.
 	minSweep = 64
+	// passedOn tells one in epoll_wait(2) of what another left on the list. No file
+	// reports this event, and nobody polls an instance for it.
+	passedOn = waiter.EventMsg
 )
 
 // EventPoll is an epoll instance.
@@ -288,8 +291,9 @@ func (ep *EventPoll) Collect(dst []Event) int {
 	ep.readyMu.Unlock()
 	ep.mu.Unlock()
 	if more {
-		// Others who wait were perhaps not told, because this caller was.
-		ep.Notify(waiter.EventIn | waiter.EventRdNorm)
+		// Others who wait were perhaps not told, because this caller was. To those who poll
+		// the instance it is no news.
+		ep.Notify(passedOn)
 	}
 	return n
 }
@@ -385,7 +389,7 @@ func (ep *EventPoll) Wait(ctx context.Context, dst []Event, deadline int64) (int
 	if n := ep.Collect(dst); n > 0 || deadline <= 0 {
 		return n, nil
 	}
-	e := waiter.Entry{Mask: waiter.EventIn, Listener: ctx.Waker(), Exclusive: true}
+	e := waiter.Entry{Mask: waiter.EventIn | passedOn, Listener: ctx.Waker(), Exclusive: true}
 	for {
 		ep.EventRegister(&e)
 		// Collect tells the next one in line if it leaves something; it must not tell

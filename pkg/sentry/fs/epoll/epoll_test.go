@@ -188,6 +188,23 @@ func TestNesting(t *testing.T) {
 	}
 }
 
+// TestLevelTriggeredItemsAreNoNewEdge: that an inner instance still has something after a
+// look at it is no event for an edge-triggered outer one.
+func TestLevelTriggeredItemsAreNoNewEdge(t *testing.T) {
+	inner, outer := New(), New()
+	innerFile := vfs.NewAnonFile("[eventpoll]", inner, unix.O_RDWR)
+	s, f := newSource()
+	inner.Add(1, f, Event{Events: unix.EPOLLIN})
+	outer.Add(2, innerFile, Event{Events: unix.EPOLLIN | unix.EPOLLET})
+	s.set(waiter.EventIn)
+	if len(collect(outer, 9)) != 1 || len(collect(inner, 9)) != 1 {
+		t.Fatal("no event")
+	}
+	if ev := collect(outer, 9); len(ev) != 0 {
+		t.Errorf("another edge: %v", ev)
+	}
+}
+
 func TestClosedFilesDisappear(t *testing.T) {
 	ep := New()
 	s, f := newSource()

@@ -160,9 +160,9 @@ func (e *End) SetPipeSize(creds *auth.Credentials, size uint64) (int, error) {
 	return e.pipe.Resize(creds, size)
 }
 
-// OpenFIFO implements vfs.FIFOOpener: it opens the FIFO, or the anonymous pipe (by way of /proc/PID/fd), at an inode. It
-// waits for the other side as fifo(7) says, unless flags has O_NONBLOCK; then a writer
-// without a reader gets ENXIO. ERESTARTSYS: a signal came.
+// OpenFIFO implements vfs.FIFOOpener: it opens the FIFO, or the anonymous pipe (by way of
+// /proc/PID/fd), at an inode. It waits for the other side as fifo(7) says, unless flags has
+// O_NONBLOCK; then a writer without a reader gets ENXIO. ERESTARTSYS: a signal came.
 func (l *Limits) OpenFIFO(ctx context.Context, inode vfs.Inode, flags uint32) (vfs.File, error) {
 	e, err := l.openFIFO(ctx, inode.Base(), flags)
 	if err != nil {
