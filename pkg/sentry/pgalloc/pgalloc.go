@@ -185,7 +185,7 @@ func (f *MemoryFile) Allocate(length uint64, o AllocOpts) (memmap.Range, error) 
 	}
 	f.mu.Lock()
 	if o.Overwrite {
-		if fr, ok := f.takePooled(length, o.At); ok {
+		if fr, ok := f.takePooled(length); ok {
 			f.mu.Unlock()
 			return fr, nil
 		}
@@ -228,8 +228,8 @@ func (f *MemoryFile) find(length uint64, o AllocOpts) (memmap.Range, bool) {
 	return memmap.Range{Start: a, End: a + length}, ok
 }
 
-// takePooled hands out a present range, best directly at at. mu is held.
-func (f *MemoryFile) takePooled(length, at uint64) (memmap.Range, bool) {
+// takePooled hands out a present range. mu is held.
+func (f *MemoryFile) takePooled(length uint64) (memmap.Range, bool) {
 	for i := len(f.pool) - 1; i >= 0; i-- {
 		p := f.pool[i]
 		if p.Length() < length {
