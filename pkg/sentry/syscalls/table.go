@@ -33,6 +33,7 @@ var areas = [][]kernel.Syscall{
 	xattrSyscalls,
 	inotifySyscalls,
 	spliceSyscalls,
+	aioSyscalls,
 	pollSyscalls,
 	socketSyscalls,
 	messageSyscalls,
