@@ -7,6 +7,7 @@ import (
 	"runsc/pkg/sentry/fs/mqueue"
 	"runsc/pkg/sentry/fs/overlay"
 	"runsc/pkg/sentry/fs/proc"
+	"runsc/pkg/sentry/fs/sys"
 	"runsc/pkg/sentry/fs/tmpfs"
 	"runsc/pkg/sentry/fs/tty/jobs"
 	"runsc/pkg/sentry/kernel"
@@ -23,6 +24,7 @@ func registerFilesystems(k *kernel.Kernel) {
 	v.RegisterFilesystemType("overlay", overlay.Type{})
 	v.RegisterFilesystemType("devtmpfs", &devType{tmp})
 	v.RegisterFilesystemType("proc", &proc.Type{Kernel: k})
+	v.RegisterFilesystemType("sysfs", &sys.Type{Options: sys.Options{NumCPU: k.NumCPU(), TotalMemory: k.TotalMemory()}})
 	v.RegisterFilesystemType("mqueue", &mqueue.Type{Finder: &syscalls.MessageQueues{Kernel: k}})
 	dev.Register(v, tmpfs.New(rootContext(k), v, k.MemoryFile(), tmpfs.Options{}))
 	devpts.Register(v, jobs.Control{}, nil)

@@ -10,9 +10,11 @@ import (
 	"runsc/pkg/platform"
 	_ "runsc/pkg/platform/ptrace" // registers itself
 	"runsc/pkg/sentry/context"
+	"runsc/pkg/sentry/fs/proc"
 	"runsc/pkg/sentry/kernel"
 	"runsc/pkg/sentry/loader/vdso"
 	"runsc/pkg/sentry/pgalloc"
+	"runsc/pkg/sentry/strace/tracer"
 	"runsc/pkg/sentry/syscalls"
 )
 
@@ -55,6 +57,20 @@ func newKernel(a *Args) (*kernel.Kernel, error) {
 		Reporter: newReporter(a.UserLogFD),
 	})
 	registerFilesystems(k)
+	if a.Conf.Strace {
+		t, err := tracer.New(k.Syscalls(), tracer.Options{Syscalls: a.Conf.StraceSyscalls, LogSize: int(a.Conf.StraceLogSize)})
+		if err != nil {
+			return nil, fmt.Errorf("--strace-syscalls: %w", err)
+		}
+		k.SetSyscallTracer(t)
+	}
+	if lx := a.Spec.Linux; lx != nil {
+		for name, value := range lx.Sysctl {
+			if err := proc.SysctlsOf(k).Set(name, value); err != nil {
+				log.Warningf("linux.sysctl: %s=%s: %v", name, value, err)
+			}
+		}
+	}
 	return k, nil
 }
 

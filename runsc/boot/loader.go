@@ -211,9 +211,9 @@ func (l *Loader) Signal(cid string, pid, signo int32, mode SignalMode) error {
 	}
 	l.mu.Lock()
 	started := c.started
-	tg := c.init.tg
+	tg, console := c.init.tg, c.init.console
 	if p := c.execs[pid]; p != nil {
-		tg = p.tg
+		tg, console = p.tg, p.console
 	} else if pid != 0 && pid != 1 {
 		tg = c.pidns.ThreadGroup(pid)
 	}
@@ -244,6 +244,10 @@ func (l *Loader) Signal(cid string, pid, signo int32, mode SignalMode) error {
 	}
 	if tg == nil {
 		return unix.ESRCH
+	}
+	if mode == SignalForegroundGroup && signo == int32(unix.SIGWINCH) && console != nil {
+		console.Resized() // which tells the foreground group
+		return nil
 	}
 	if mode == SignalForegroundGroup {
 		if t := jobs.Terminal(tg); t != nil {

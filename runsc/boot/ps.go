@@ -3,6 +3,7 @@ package boot
 import (
 	"fmt"
 	"sort"
+	"strings"
 	"time"
 
 	"runsc/pkg/sentry/fs/tty/jobs"
@@ -37,7 +38,7 @@ func (l *Loader) describe(c *container, tg *kernel.ThreadGroup) Process {
 		PID:   c.pidns.TGIDOf(tg),
 		STIME: time.Now().Add(-time.Duration(age)).Format("15:04"),
 		TTY:   "?",
-		Cmd:   leader.Name(),
+		Cmd:   commandLine(leader),
 	}
 	if parent := tg.Parent(); parent != nil {
 		p.PPID = c.pidns.TGIDOf(parent)
@@ -55,4 +56,26 @@ func (l *Loader) describe(c *container, tg *kernel.ThreadGroup) Process {
 	d := time.Duration(cpu).Round(time.Second)
 	p.Time = fmt.Sprintf("%02d:%02d:%02d", int(d.Hours()), int(d.Minutes())%60, int(d.Seconds())%60)
 	return p
+}
+
+// maxCommandLine bounds what ps shows of a command line, in bytes.
+const maxCommandLine = 4096
+
+// commandLine is what the process was started with, or its name in brackets if that is
+// not to be had.
+func commandLine(t *kernel.Task) string {
+	name := "[" + t.Name() + "]"
+	m := t.WithMM()
+	if m == nil {
+		return name
+	}
+	defer m.DecUsers()
+	args := m.ImageInfo().Argv
+	buf := make([]byte, min(args.Length(), maxCommandLine))
+	n, _ := m.CopyIn(args.Start, buf)
+	line := strings.TrimRight(strings.ReplaceAll(string(buf[:n]), "\x00", " "), " ")
+	if line == "" {
+		return name
+	}
+	return line
 }

@@ -39,7 +39,7 @@ func ReadSpec(bundle string, netRaw bool) (*specs.Spec, error) {
 	data, err := readBounded(path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("JSON specification file %s not found in bundle %s", ConfigName, bundle)
+			return nil, fmt.Errorf("JSON specification file %s not found in bundle %s: no such file", ConfigName, bundle)
 		}
 		return nil, fmt.Errorf("reading specification: %w", err)
 	}

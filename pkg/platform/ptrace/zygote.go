@@ -136,6 +136,8 @@ func (z *thread) strip(d *zygoteData) error {
 		{unix.SYS_PRCTL, []uintptr{unix.PR_SET_NO_NEW_PRIVS, 1}},
 		{unix.SYS_CAPSET, []uintptr{p(unsafe.Pointer(&d.capHeader)), p(unsafe.Pointer(&d.noCaps))}},
 		{unix.SYS_MMAP, []uintptr{stubBase, stubSize, unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_FIXED, noFD, 0}},
+		// A terminal that the sentry's session has must not signal the stubs.
+		{unix.SYS_SETSID, nil},
 	} {
 		if err := do(c.nr, c.args...); err != nil {
 			return err

@@ -57,6 +57,10 @@ func (t *Task) Wait(o *WaitOptions) (WaitResult, error) {
 			continue
 		}
 		if err := t.Block(); err != nil {
+			// The signal may be the SIGCHLD of the very child.
+			if r, found, _ := t.waitOnce(o); found {
+				return r, nil
+			}
 			return r, err
 		}
 	}
