@@ -36,8 +36,7 @@ func (r *Runtime) TakeCensus() Census {
 		cmd = bytes.ReplaceAll(cmd, []byte{0}, []byte{' '})
 		exe, _ := os.Readlink(p + "/exe")
 		exe = strings.TrimSuffix(exe, " (deleted)")
-		// Another suite's processes name its own directories (see ShortDir).
-		others := strings.Contains(string(cmd), " /tmp/rt") || strings.Contains(string(cmd), "=/tmp/rt")
+		others := foreign(p, r.Root)
 		if mine(string(cmd)) || !others && (exe == r.Path || bytes.HasPrefix(cmd, []byte("runsc-"))) {
 			if strings.Contains(string(cmd), os.Args[0]) {
 				continue
@@ -69,12 +68,38 @@ func (r *Runtime) TakeCensus() Census {
 		}
 	}
 	filepath.WalkDir(r.Root, func(p string, d os.DirEntry, err error) error {
-		if err == nil && p != r.Root {
+		// The lock of the directory itself is no container's.
+		if err == nil && p != r.Root && p != filepath.Join(r.Root, ".lock") {
 			c["file "+p] = true
 		}
 		return nil
 	})
 	return c
+}
+
+// foreign tells whether a process belongs to a runtime with another state directory: its
+// arguments name one, or those of the nearest ancestor that names any.
+func foreign(proc, root string) bool {
+	for i := 0; i < 10; i++ {
+		cmd, err := os.ReadFile(proc + "/cmdline")
+		if err != nil {
+			return false
+		}
+		if line := strings.ReplaceAll(string(cmd), "\x00", " "); strings.Contains(line, "--root") {
+			return !strings.Contains(line, root)
+		}
+		stat, err := os.ReadFile(proc + "/stat")
+		if err != nil {
+			return false
+		}
+		var state string
+		var parent int
+		if _, err := fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &parent); err != nil || parent <= 1 {
+			return false
+		}
+		proc = fmt.Sprintf("/proc/%d", parent)
+	}
+	return false
 }
 
 // NoLeaks waits until nothing is left that the first census did not have.
