@@ -78,7 +78,7 @@ func (t *Task) participateInStop() {
 		return
 	}
 	t.stopped = true
-	t.setState(StateStopped)
+	t.asleep(StateStopped)
 	reached := tg.stopReachedLocked()
 	tg.signalMu.Unlock()
 	if reached {
@@ -94,7 +94,7 @@ func (t *Task) participateInStop() {
 		tg.signalMu.Unlock()
 		<-t.interruptC
 	}
-	t.setState(StateRunning)
+	t.awake()
 	t.attention.Store(true)
 }
 

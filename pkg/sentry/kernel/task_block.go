@@ -95,8 +95,8 @@ func (t *Task) block(timeout <-chan struct{}) error {
 		return nil
 	default:
 	}
-	t.setState(StateSleeping)
-	defer t.setState(StateRunning)
+	t.asleep(StateSleeping)
+	defer t.awake()
 	for {
 		if t.Interrupted() {
 			return linux.ERESTARTSYS
@@ -115,8 +115,8 @@ func (t *Task) block(timeout <-chan struct{}) error {
 // BlockUninterruptible parks until the Waker is notified or the task is killed (EINTR).
 // vfork(2) parents and exec's wait for siblings sleep so.
 func (t *Task) BlockUninterruptible() error {
-	t.setState(StateDiskSleep)
-	defer t.setState(StateRunning)
+	t.asleep(StateDiskSleep)
+	defer t.awake()
 	for {
 		if t.Killed() {
 			return unix.EINTR
@@ -127,6 +127,17 @@ func (t *Task) BlockUninterruptible() error {
 		case <-t.interruptC:
 		}
 	}
+}
+
+// asleep begins a sleep, whose time is nobody's CPU time; awake ends it.
+func (t *Task) asleep(s TaskState) {
+	t.times.sleep(t.k.monotonic.Now())
+	t.setState(s)
+}
+
+func (t *Task) awake() {
+	t.setState(StateRunning)
+	t.times.wake(t.k.monotonic.Now())
 }
 
 func (t *Task) setState(s TaskState) { t.state.Store(uint32(s)) }
