@@ -67,7 +67,7 @@ func TestReserveFindAndRemove(t *testing.T) {
 		}
 	}
 	entries, _ := os.ReadDir(conf.RootDir)
-	if len(entries) != 1 {
+	if len(entries) != 0 {
 		t.Errorf("left: %v", entries)
 	}
 }
