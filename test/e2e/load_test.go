@@ -87,7 +87,7 @@ func TestIdleIsAsleep(t *testing.T) {
 		needOurs(t, r)
 		started(t, r, sh(t, "sleep 1001 & sleep 1002 & cat /dev/ptmx & wait"))
 		time.Sleep(time.Second)
-		pick := func(c string) bool { return strings.Contains(c, r.Root) || strings.HasPrefix(c, "runsc-") }
+		pick := func(c string) bool { return strings.Contains(c, r.Root) }
 		a, n := cpuTicks(pick)
 		if n == 0 {
 			t.Fatal("no process of the sandbox found")
