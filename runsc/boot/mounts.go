@@ -43,17 +43,14 @@ func (l *Loader) mount(a *Args) (*vfs.MountNamespace, error) {
 	readOnly := a.Spec.Root != nil && a.Spec.Root.Readonly
 	mounts := withDefaults(a.Mounts)
 	var top vfs.Filesystem = root
-	switch {
-	case a.Conf.Overlay2.Root:
-		top, err = l.overlay(ctx, root)
-	case readOnly && l.anyMissing(ctx, root, mounts):
+	if a.Conf.Overlay2.Root || readOnly {
 		// Mount points that a read-only root lacks appear all the same, in memory.
 		top, err = l.overlay(ctx, root)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("overlay over the root filesystem: %w", err)
 	}
-	ns := v.NewMountNamespace(l.k.RootUserNamespace(), top, "rootfs", 0)
+	ns := v.NewMountNamespace(l.k.RootUserNamespace(), top, "none", 0)
 	m := &mounter{l: l, ctx: ctx, v: v, ns: ns, root: ns.Root(), args: a}
 	defer m.root.DecRef(ctx)
 	for i := range mounts {
@@ -115,32 +112,6 @@ func withDefaults(spec []MountInfo) []MountInfo {
 func (l *Loader) overlay(ctx context.Context, lower vfs.Filesystem) (vfs.Filesystem, error) {
 	upper := tmpfs.New(ctx, l.k.VFS(), l.k.MemoryFile(), tmpfs.Options{})
 	return overlay.New(ctx, l.k.VFS(), overlay.Options{Upper: upper, Lowers: []vfs.Filesystem{lower}})
-}
-
-// anyMissing says whether a mount point directly below the root does not exist in it.
-func (l *Loader) anyMissing(ctx context.Context, fs vfs.Filesystem, mounts []MountInfo) bool {
-	dir, ok := fs.Root().(vfs.Directory)
-	if !ok {
-		return false
-	}
-	for _, m := range mounts {
-		name := strings.TrimPrefix(path.Clean(m.Destination), "/")
-		first, rest, _ := strings.Cut(name, "/")
-		if first == "dev" || first == "proc" || first == "sys" {
-			if rest != "" {
-				continue // made in the mount above it
-			}
-		}
-		inode, err := dir.Lookup(ctx, first)
-		if err != nil {
-			return true
-		}
-		vfs.PutInode(ctx, inode)
-		if rest != "" {
-			return true // deeper ones are not worth a look each
-		}
-	}
-	return false
 }
 
 // mounter mounts what a container's specification says.

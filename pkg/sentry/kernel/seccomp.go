@@ -117,7 +117,7 @@ func (t *Task) syscallEnterHooks(nr *uintptr) (skip bool) {
 		t.ExitThread(uint32(unix.SIGKILL))
 		return true
 	case unix.SECCOMP_MODE_FILTER:
-		return t.runFilters(*nr)
+		return t.runFilters(nr, false)
 	}
 	return false
 }
@@ -130,7 +130,9 @@ func (t *Task) syscallExitHooks(nr uintptr) {
 
 // runFilters runs every filter; the strictest result counts, the newest filter's of equals
 // (seccomp(2)).
-func (t *Task) runFilters(nr uintptr) (skip bool) {
+// After a tracer has seen the call (retraced), the filters look at what it made of it.
+func (t *Task) runFilters(call *uintptr, retraced bool) (skip bool) {
+	nr := *call
 	var data [seccompDataSize]byte
 	le := binary.LittleEndian
 	le.PutUint32(data[0:], uint32(nr))
@@ -163,8 +165,15 @@ func (t *Task) runFilters(nr uintptr) (skip bool) {
 		t.arch.SetReturn(nr)
 		t.forceSignal(&info)
 	case unix.SECCOMP_RET_TRACE:
+		if retraced {
+			return false
+		}
 		if t.ptraceSeccomp(value) {
-			return t.arch.SyscallNo() != nr
+			if int32(t.arch.Regs.OrigRax) < 0 || t.Killed() {
+				return true
+			}
+			*call = t.arch.SyscallNo()
+			return t.runFilters(call, true)
 		}
 		t.arch.SetReturn(errnoResult(unix.ENOSYS))
 	case unix.SECCOMP_RET_KILL_THREAD:

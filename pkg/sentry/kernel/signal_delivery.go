@@ -24,7 +24,7 @@ func (t *Task) deliverSignals() (exit bool) {
 			t.participateInStop() // releases signalMu
 			continue
 		}
-		if t.ptrace.interruptPending && t.ptraceInterruptStop() { // releases signalMu
+		if t.ptrace.trapPending() && t.ptraceInterruptStop() { // releases signalMu
 			continue
 		}
 		q := t.k.dequeueSignal(&t.pending, t.mask)
@@ -129,6 +129,7 @@ func (t *Task) deliverToHandler(info *arch.SignalInfo, act *arch.SignalAct) {
 		t.platformFailed(err)
 		return
 	}
+	stepping := t.ptraceClearStep()
 	if err := t.arch.SignalSetup(t.mm, act, info, &t.altStack, mask); err != nil {
 		// No room for the frame: SIGSEGV, which kills if it is this very signal.
 		seg := arch.NewKernelSignal(int32(unix.SIGSEGV))
@@ -149,6 +150,7 @@ func (t *Task) deliverToHandler(info *arch.SignalInfo, act *arch.SignalAct) {
 	if t.altStack.Flags&arch.SsAutodisarm != 0 && t.altStack.Flags&arch.SsDisable == 0 {
 		t.altStack = arch.SignalStack{Flags: arch.SsDisable}
 	}
+	t.ptraceStepIntoHandler(stepping)
 }
 
 // settleRestart decides what becomes of the system call that just returned a restart

@@ -98,15 +98,13 @@ func (t *Task) sendLocked(info *arch.SignalInfo, group bool, timer *PosixTimer) 
 
 // dropsLocked says whether signo is thrown away instead of queued: it is ignored, not
 // blocked (the action may change before it is unblocked) and nobody traces the task. A
-// namespace's init takes from inside only signals that it has a handler for
-// (pid_namespaces(7)).
-// Signals of the sentry or an operator carry a kernel code, those from an outer namespace no
-// pid: they pass.
+// namespace's init takes only signals that it has a handler for, and from outside, where no
+// pid says who sent it, SIGKILL and SIGSTOP (pid_namespaces(7)).
 func (t *Task) dropsLocked(signo int32, fromInside bool) bool {
 	tg := t.tg
-	unwanted := tg.isInit() && tg.handlers.actions[signo].Handler == arch.SigDfl && fromInside
+	unwanted := tg.isInit() && tg.handlers.actions[signo].Handler == arch.SigDfl
 	if signo == int32(unix.SIGKILL) || signo == int32(unix.SIGSTOP) {
-		return unwanted
+		return unwanted && fromInside
 	}
 	// Init too may wait for a signal that it blocks, by sigwait(3) or a signalfd.
 	if (t.mask|t.realMask)&SignalBit(signo) != 0 || t.ptrace.traced() {

@@ -19,13 +19,23 @@ type groupStop struct {
 }
 
 func (t *Task) stopPendingLocked() bool {
-	return !t.killed && (t.tg.stop.pending || t.tg.stop.tellParent)
+	return !t.killed && (t.tg.stop.pending && !t.ptrace.stopTaken || t.tg.stop.tellParent)
 }
 
 // startGroupStopLocked begins a stop by signo.
 func (t *Task) startGroupStopLocked(signo int32) {
 	tg := t.tg
-	if tg.exiting || tg.stop.pending {
+	if tg.exiting {
+		return
+	}
+	if tg.stop.pending {
+		// Tracees that run although the group is stopped stop again.
+		for _, s := range tg.tasksSnapshot() {
+			if s.ptrace.stopTaken {
+				s.ptrace.stopTaken = false
+				s.interrupt()
+			}
+		}
 		return
 	}
 	tg.stop = groupStop{pending: true, signo: signo}
@@ -49,6 +59,14 @@ func (tg *ThreadGroup) endGroupStopLocked(byCont bool) {
 		s.continued, s.tellParent = true, true
 	}
 	for _, t := range tg.tasksSnapshot() {
+		p := &t.ptrace
+		p.stopTaken = false
+		if byCont && p.seized && p.traced() {
+			p.trapNotify = true
+			if p.listening {
+				p.stopped = false
+			}
+		}
 		t.interrupt()
 	}
 }
@@ -86,7 +104,7 @@ func (t *Task) participateInStop() {
 	}
 	for {
 		tg.signalMu.Lock()
-		if !tg.stop.pending || t.killed {
+		if !tg.stop.pending || t.killed || t.ptrace.traced() {
 			t.stopped = false
 			tg.signalMu.Unlock()
 			break

@@ -55,7 +55,7 @@ func (t *Task) Interrupted() bool {
 }
 
 func (t *Task) interruptedLocked() bool {
-	return t.killed || t.tg.exiting || t.stopPendingLocked() || t.ptrace.interruptPending ||
+	return t.killed || t.tg.exiting || t.stopPendingLocked() || t.ptrace.trapPending() ||
 		(t.pending.set|t.tg.pending.set)&^t.mask != 0
 }
 

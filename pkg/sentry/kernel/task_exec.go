@@ -101,6 +101,10 @@ func (t *Task) killSiblings() error {
 	}
 	// The caller takes over the number and the place of the old leader (execve(2)).
 	if old := tg.leader; old != t {
+		tg.signalMu.Lock()
+		old.ptraceUnlink(0) // it vanishes without a report
+		t.ptrace.formerPIDs = t.pids
+		tg.signalMu.Unlock()
 		t.pids.free(t)
 		t.pids = old.pids
 		for n := t.pids.ns; n != nil; n = n.parent {

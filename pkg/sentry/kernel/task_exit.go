@@ -39,6 +39,9 @@ func (t *Task) groupExitLocked(status uint32) {
 			s.killed = true
 			s.exitCode = tg.exitCode
 		}
+		if s.ptrace.stopped && s.ptrace.stop == stopExit {
+			s.ptrace.stopped = false
+		}
 		s.interrupt()
 	}
 }
@@ -154,6 +157,7 @@ func (t *Task) exitNotify() {
 	}
 
 	if t != tg.leader {
+		t.ptraceExited()
 		k.removeThread(t)
 	}
 	if e := tg.execing; e != nil {
@@ -211,6 +215,12 @@ func (tg *ThreadGroup) maybeZombie() {
 	tg.orphanedGroupsAfterExit()
 
 	p := tg.parent
+	if tr := tg.leader.ptrace.tracer.Load(); tr != nil {
+		// The tracer hears of it first; the parent when that has waited (ptrace(2)).
+		tg.sendExitSignal(tr.tg, false)
+		tr.tg.notifyWaiters()
+		return
+	}
 	if p == nil || p.reapsAutomatically(tg) {
 		if p != nil {
 			tg.sendExitSignal(p, true)
@@ -346,6 +356,7 @@ func (k *Kernel) reap(tg *ThreadGroup) {
 	}
 	tg.leaveProcessGroup()
 	tg.signalMu.Lock()
+	tg.leader.ptraceUnlink(0)
 	k.discardSignals(&tg.pending, ^arch.SignalSet(0))
 	k.discardSignals(&tg.leader.pending, ^arch.SignalSet(0))
 	tg.signalMu.Unlock()

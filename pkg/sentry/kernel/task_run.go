@@ -59,6 +59,9 @@ func (t *Task) syscall() {
 	nr := t.arch.SyscallNo()
 	t.lastSyscall = nr
 	if t.hasSyscallHooks() && t.syscallEnterHooks(&nr) {
+		if t.hasSyscallHooks() {
+			t.syscallExitHooks(nr)
+		}
 		return
 	}
 	ret, err := t.invoke(nr, t.arch.Args())

@@ -71,7 +71,8 @@ func (t *Task) waitOnce(o *WaitOptions) (r WaitResult, found, any bool) {
 	k, tg := t.k, t.tg
 	k.tasksMu.Lock()
 	defer k.tasksMu.Unlock()
-	if r, found, any = t.waitTracees(o); found {
+	r, found, any = t.waitTracees(o)
+	if found {
 		return r, found, any
 	}
 	for c := range tg.children {
@@ -118,7 +119,7 @@ func (t *Task) waitChild(c *ThreadGroup, o *WaitOptions) (r WaitResult, found bo
 			t.k.reap(c)
 		}
 		return r, true
-	case c.stop.reached && c.stop.unreported && o.Stopped:
+	case c.stop.reached && c.stop.unreported && o.Stopped && !c.tracedBy(t.tg):
 		if !o.NoReap {
 			c.stop.unreported = false
 		}

@@ -11,6 +11,7 @@ import (
 
 // superblock is a Filesystem in use; mounts of it hold references.
 type superblock struct {
+	vfs      *VFS
 	fs       Filesystem
 	root     *Dentry
 	readOnly atomic.Bool
@@ -37,6 +38,11 @@ func (s *superblock) endChange() {
 // and the cached ones go.
 func (s *superblock) decRef(ctx context.Context) {
 	if s.refs.Add(-1) == 0 {
+		s.vfs.supersMu.Lock()
+		if s.vfs.supers[s.fs] == s {
+			delete(s.vfs.supers, s.fs)
+		}
+		s.vfs.supersMu.Unlock()
 		s.root.evictBelow(ctx)
 		s.root.DecRef(ctx)
 		s.fs.Release(ctx)
@@ -121,10 +127,21 @@ func normalizeMountFlags(f uint64) uint64 {
 	return f
 }
 
-// newSuperblock puts fs into use, with no mounts yet.
+// newSuperblock puts fs into use, with no mounts yet. A filesystem that is mounted already,
+// such as an IPC namespace's message queues, has one superblock for all its mounts. Whoever
+// mounts it again holds it mounted meanwhile.
 func (v *VFS) newSuperblock(fs Filesystem) *superblock {
-	sb := &superblock{fs: fs}
+	v.supersMu.Lock()
+	defer v.supersMu.Unlock()
+	if sb := v.supers[fs]; sb != nil {
+		return sb
+	}
+	sb := &superblock{vfs: v, fs: fs}
 	sb.root = newDentry(&v.cache, nil, "", fs.Root())
+	if v.supers == nil {
+		v.supers = map[Filesystem]*superblock{}
+	}
+	v.supers[fs] = sb
 	return sb
 }
 
@@ -142,7 +159,9 @@ func (v *VFS) newMount(sb *superblock, root *Dentry, source string, flags uint64
 // mountSuper makes the first mount of sb; the superblock's root belongs to it.
 func (v *VFS) mountSuper(sb *superblock, source string, flags uint64) *Mount {
 	m := v.newMount(sb, sb.root, source, flags)
-	sb.readOnly.Store(flags&unix.MS_RDONLY != 0)
+	if sb.refs.Load() == 1 {
+		sb.readOnly.Store(flags&unix.MS_RDONLY != 0)
+	}
 	return m
 }
 

@@ -24,6 +24,9 @@ type VFS struct {
 	watches   atomic.Int64 // inotify watches there are
 	lockWaits lockWaits
 
+	supersMu sync.Mutex // guards supers, the filesystems in use; a leaf
+	supers   map[Filesystem]*superblock
+
 	// mountMu guards the shape of all mount trees.
 	mountMu sync.RWMutex
 
