@@ -274,7 +274,7 @@ func (k *Kernel) KillAll() {
 	}
 	k.tasksMu.RUnlock()
 	for tg := range groups {
-		tg.Kill(137 - 128)
+		tg.Kill()
 	}
 }
 

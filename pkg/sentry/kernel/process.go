@@ -132,10 +132,7 @@ func (k *Kernel) CreateProcess(a *CreateProcessArgs) (*ThreadGroup, error) {
 func (tg *ThreadGroup) Start() { tg.Leader().start() }
 
 // Abandon ends a process made by CreateProcess that was never started.
-func (tg *ThreadGroup) Abandon() {
-	tg.Kill(int32(unix.SIGKILL))
-	tg.Start()
-}
+func (tg *ThreadGroup) Abandon() { tg.Kill() }
 
 // Reap forgets a process without a parent inside the sandbox, once it has ended. Processes
 // of CreateProcess have none, so they vanish by themselves; their exit status stays in

@@ -30,8 +30,8 @@ func (tg *ThreadGroup) sendSignalLocked(info *arch.SignalInfo, timer *PosixTimer
 	return tg.leader.sendLocked(info, true, timer)
 }
 
-// Kill ends the process as SIGKILL does, with signal number signo for the status.
-func (tg *ThreadGroup) Kill(signo int32) {
+// Kill ends the process by SIGKILL.
+func (tg *ThreadGroup) Kill() {
 	info := arch.NewKernelSignal(int32(unix.SIGKILL))
 	tg.SendSignal(&info)
 }

@@ -72,6 +72,7 @@ type Task struct {
 	sigWaiters waiter.Queue // signalfds and the like of this task
 
 	state       atomic.Uint32 // TaskState
+	started     atomic.Bool   // the goroutine has begun
 	exited      atomic.Bool   // the goroutine has ended
 	pdeathSig   atomic.Int32
 	noNewPrivs  atomic.Bool

@@ -43,6 +43,7 @@ func (t *Task) groupExitLocked(status uint32) {
 			s.ptrace.stopped = false
 		}
 		s.interrupt()
+		s.start() // one that never ran has to, so that it can exit
 	}
 }
 

@@ -13,8 +13,11 @@ import (
 	"runsc/pkg/sentry/mm"
 )
 
-// start begins the task's goroutine.
+// start begins the task's goroutine, once.
 func (t *Task) start() {
+	if t.started.Swap(true) {
+		return
+	}
 	t.k.tasksDone.Add(1)
 	go t.run()
 }
