@@ -402,9 +402,9 @@ func TestWaitAndDetachedRunLeavesStdioAlone(t *testing.T) {
 	}
 	go func() {
 		time.Sleep(50 * time.Millisecond)
-		e.command("kill", e.id()+"2", "TERM").Run()
+		e.command("kill", e.id()+"2", "KILL").Run()
 	}()
-	if out := e.ok("wait", e.id()+"2"); !strings.Contains(out, `"exitStatus":143`) {
+	if out := e.ok("wait", e.id()+"2"); !strings.Contains(out, `"exitStatus":137`) {
 		t.Errorf("wait: %s", out)
 	}
 	e.ok("delete", "-f", e.id(), e.id()+"2")

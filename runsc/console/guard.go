@@ -56,5 +56,5 @@ func Guard(settings string) error {
 	// may change a terminal only if it ignores SIGTTOU.
 	signal.Ignore(unix.SIGINT, unix.SIGQUIT, unix.SIGTSTP, unix.SIGTTOU, unix.SIGTTIN, unix.SIGHUP, unix.SIGTERM)
 	io.Copy(io.Discard, os.Stdin)
-	return unix.IoctlSetTermios(1, unix.TCSETSW, &old)
+	return unix.IoctlSetTermios(1, unix.TCSETS, &old)
 }
