@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -273,7 +274,7 @@ func (e *env) checkNothingLeft() {
 }
 
 func TestRunExitStatus(t *testing.T) {
-	for _, tc := range []struct {
+	for i, tc := range []struct {
 		argv []string
 		code int
 		out  string
@@ -284,7 +285,7 @@ func TestRunExitStatus(t *testing.T) {
 		{[]string{"sh", "-c", "(sh -c 'kill -9 $$'; exit $?) 2>/dev/null"}, 137, ""},
 		{[]string{"echo", "hello", "world"}, 0, "hello world\n"},
 	} {
-		t.Run(strings.Join(tc.argv, " "), func(t *testing.T) {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			e := newEnv(t, tc.argv...)
 			if r := e.run("run", e.id()); r.code != tc.code || r.stdout != tc.out || r.stderr != "" {
 				t.Errorf("got %+v", r)
@@ -513,6 +514,10 @@ func TestTerminal(t *testing.T) {
 					e.spec.Process.Terminal = true
 					e.writeSpec()
 				}
+				if end == "KILL" {
+					cmd.Args = append([]string{"sh", "-c", `"$@"; sleep 0.5`, "sh"}, cmd.Args...)
+					cmd.Path = "/bin/sh"
+				}
 				tm := startOnTerminal(t, cmd)
 				tm.expect(t, "ready\r\n")
 				e.eventually("raw mode", func() bool { return tm.settings().Lflag&unix.ISIG == 0 })
@@ -524,7 +529,9 @@ func TestTerminal(t *testing.T) {
 					cmd.Process.Signal(unix.SIGTERM)
 					tm.expect(t, "signal 15\r\n")
 				case "KILL":
-					cmd.Process.Kill()
+					// The session's leader stays: its end would hang up the terminal, which
+					// then has no settings any more.
+					unix.Kill(onlyChild(t, cmd.Process.Pid), unix.SIGKILL)
 				}
 				cmd.Wait()
 				if code := cmd.ProcessState.ExitCode(); end != "KILL" && code != 7 {
@@ -883,4 +890,15 @@ func TestStaticWithoutCgo(t *testing.T) {
 			t.Errorf("the program depends on package %s", p)
 		}
 	}
+}
+
+// onlyChild finds the one child that process pid has.
+func onlyChild(t *testing.T, pid int) int {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	child, err2 := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil || err2 != nil {
+		t.Fatalf("children of %d: %q, %v", pid, data, err)
+	}
+	return child
 }

@@ -108,6 +108,16 @@ func newSession(t *testing.T) *session {
 	}
 	r.IncRef()
 	r.IncRef()
+	// A first process, so that the shell is not init, which ignores what it does not handle.
+	init, err := k.CreateProcess(&kernel.CreateProcessArgs{
+		Argv: []string{"sleep", "1000"}, Filename: "/busybox", Creds: creds, Root: ns.Root(), WorkingDirectory: ns.Root(),
+		UTS: k.RootUTSNamespace(), IPC: k.RootIPCNamespace(), Net: k.NewNetNamespace(k.RootUserNamespace()),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	init.Start()
+	t.Cleanup(func() { k.KillAll(); k.Wait() })
 	tg, err := k.CreateProcess(&kernel.CreateProcessArgs{
 		Argv: []string{"sh", "-i"}, Envv: []string{"PATH=/", "PS1=$ ", "ENV="}, Filename: "/busybox", Creds: creds, Root: ns.Root(), WorkingDirectory: ns.Root(),
 		Files: []*vfs.FileDescription{r, r, r},
@@ -195,7 +205,7 @@ func TestJobControlOfAShell(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatalf("the shell does not exit; it wrote %q", s.seen[s.from:])
 	}
-	s.k.Wait()
+	s.waitJobs()
 	if st := s.tg.ExitStatus(); st != 7<<8 {
 		t.Errorf("status %#x", st)
 	}
@@ -225,11 +235,23 @@ func TestHangupEndsTheShell(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the shell does not exit")
 	}
-	done := make(chan struct{})
-	go func() { s.k.Wait(); close(done) }()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the foreground job goes on")
+	s.waitJobs()
+}
+
+// waitJobs waits until init, which reaps nobody, is the only process that lives.
+func (s *session) waitJobs() {
+	s.t.Helper()
+	alive := func() (n int) {
+		for _, t := range s.k.Tasks() {
+			if !t.ThreadGroup().IsZombie() {
+				n++
+			}
+		}
+		return n
+	}
+	for deadline := time.Now().Add(20 * time.Second); alive() > 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("jobs go on")
+		}
 	}
 }
