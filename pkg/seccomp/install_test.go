@@ -146,6 +146,9 @@ func TestInstalled(t *testing.T) {
 			var out, errOut bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &out, &errOut
 			err := cmd.Run()
+			if strings.Contains(errOut.String(), "runtime/cgo: pthread_create failed") {
+				t.Skip("the C library, which only the race detector's build has, makes threads by calls that this filter refuses")
+			}
 			ws := waitStatus(cmd)
 			if alive := out.String() == "alive" && err == nil; alive != tc.alive {
 				t.Errorf("alive %v (%v), want %v: %s", alive, err, tc.alive, errOut.String())
