@@ -36,3 +36,25 @@ func IsRestart(err error) bool {
 	_, ok := err.(restartErrno)
 	return ok
 }
+
+// RestartNumber is the number of a restart result, which a tracer sees negated in the
+// register of the result.
+func RestartNumber(err error) int {
+	e, _ := err.(restartErrno)
+	return int(e)
+}
+
+// RestartFromNumber is the restart result with number n, or nil.
+func RestartFromNumber(n int) error {
+	switch n {
+	case 512:
+		return ERESTARTSYS
+	case 513:
+		return ERESTARTNOINTR
+	case 514:
+		return ERESTARTNOHAND
+	case 516:
+		return ERESTART_RESTARTBLOCK
+	}
+	return nil
+}

@@ -167,7 +167,7 @@ func (t *Task) ptraceStop(kind ptraceStopKind, code uint32, info *arch.SignalInf
 	if p.hasInfo = info != nil; info != nil {
 		p.info = *info
 	}
-	t.setState(StateTraced)
+	t.asleep(StateTraced)
 	tg.signalMu.Unlock()
 	t.tellTracer(tracer, code)
 	k.tasksMu.RUnlock()
@@ -201,7 +201,7 @@ func (t *Task) ptraceStop(kind ptraceStopKind, code uint32, info *arch.SignalInf
 	}
 	signo := p.injected
 	p.injected = 0
-	t.setState(StateRunning)
+	t.awake()
 	t.attention.Store(true)
 	tg.signalMu.Unlock()
 	return signo

@@ -95,6 +95,10 @@ func (t *Task) participateInStop() {
 		tg.notifyParent(cldContinued, int32(unix.SIGCONT))
 		return
 	}
+	if t.ptrace.traced() {
+		t.ptraceGroupStop()
+		return
+	}
 	t.stopped = true
 	t.asleep(StateStopped)
 	reached := tg.stopReachedLocked()

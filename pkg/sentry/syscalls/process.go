@@ -72,8 +72,10 @@ func doClone(t *kernel.Task, a *kernel.CloneArgs) (uintptr, error) {
 		}
 	}
 	child.Start()
+	t.PtraceCloneEvent(child, a)
 	if f&unix.CLONE_VFORK != 0 {
 		t.VforkWait(child)
+		t.PtraceVforkDone(child)
 	}
 	return uintptr(nr), nil
 }

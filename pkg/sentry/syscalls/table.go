@@ -39,6 +39,7 @@ var areas = [][]kernel.Syscall{
 	messageSyscalls,
 	sysvIPCSyscalls,
 	mqueueSyscalls,
+	ptraceSyscalls,
 }
 
 // NewTable joins the areas. Two rows with one number are a mistake in this package.
