@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 
+	"runsc/pkg/abi/linux"
 	"runsc/pkg/log"
 	"runsc/pkg/platform"
 	_ "runsc/pkg/platform/ptrace" // registers itself
@@ -119,7 +120,7 @@ func (r *reporter) line(format string, args ...any) {
 
 // UnsupportedSyscall implements kernel.Reporter.
 func (r *reporter) UnsupportedSyscall(t *kernel.Task, s *kernel.Syscall, number uintptr) {
-	name := syscalls.Name(number)
+	name := linux.SyscallName(number)
 	if r.once("syscall", name) {
 		r.line("Unsupported syscall: %s, regs: %+v", name, t.Arch().Regs)
 	}

@@ -1,7 +1,10 @@
 package linux
 
-// SyscallNames names the system calls of x86-64 by number (syscalls(2)).
-var SyscallNames = [...]string{
+import "fmt"
+
+// syscallNames holds the names of Linux's system calls on x86-64 by number, as in
+// arch/x86/entry/syscalls/syscall_64.tbl.
+var syscallNames = map[uintptr]string{
 	0:   "read",
 	1:   "write",
 	2:   "open",
@@ -387,4 +390,12 @@ var SyscallNames = [...]string{
 	469: "file_setattr",
 	470: "listns",
 	471: "rseq_slice_yield",
+}
+
+// SyscallName is the name of a system call, or "#nr" if there is none of that number.
+func SyscallName(nr uintptr) string {
+	if n, ok := syscallNames[nr]; ok {
+		return n
+	}
+	return fmt.Sprintf("#%d", nr)
 }

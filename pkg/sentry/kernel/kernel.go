@@ -74,7 +74,6 @@ type Kernel struct {
 
 	tasksDone sync.WaitGroup `state:"nosave"` // task goroutines
 
-	nextCPU   atomic.Uint32
 	forks     atomic.Uint64 // for /proc/stat
 	nextInode atomic.Uint64
 
@@ -88,8 +87,6 @@ type Kernel struct {
 	pausedFlag atomic.Bool
 
 	cpuTimers cpuTimerTicker
-
-	maxTasks int
 
 	// extras holds state of packages above the kernel (socket registries and the like),
 	// by key; see Extra.
@@ -141,7 +138,6 @@ func New(c Config) *Kernel {
 		tasks:      map[*Task]struct{}{},
 		sigqueue:   map[auth.KUID]uint64{},
 		userTasks:  map[auth.KUID]uint64{},
-		maxTasks:   32768,
 		extras:     map[string]any{},
 	}
 	k.pauseCond = sync.NewCond(&k.pauseMu)

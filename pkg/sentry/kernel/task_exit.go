@@ -403,7 +403,7 @@ func (tg *ThreadGroup) exitPIDNamespace() {
 	}
 }
 
-// chargeTask counts a new task against its user's RLIMIT_NPROC and the kernel's bound.
+// chargeTask counts a new task against its user's RLIMIT_NPROC, unless it is exempt.
 func (k *Kernel) chargeTask(u auth.KUID, limit uint64, exempt bool) error {
 	k.sigqueueMu.Lock()
 	defer k.sigqueueMu.Unlock()

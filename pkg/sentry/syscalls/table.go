@@ -3,7 +3,6 @@ package syscalls
 import (
 	"fmt"
 
-	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/kernel"
 )
 
@@ -54,13 +53,4 @@ func NewTable() *kernel.SyscallTable {
 		}
 	}
 	return &t
-}
-
-// Name is the name of system call number nr, whether or not it is in the table;
-// "syscall_NR" if Linux has none.
-func Name(nr uintptr) string {
-	if nr < uintptr(len(linux.SyscallNames)) && linux.SyscallNames[nr] != "" {
-		return linux.SyscallNames[nr]
-	}
-	return fmt.Sprintf("syscall_%d", nr)
 }
