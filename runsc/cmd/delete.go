@@ -43,7 +43,11 @@ func (d *Delete) Execute(_ context.Context, f *flag.FlagSet, args ...any) subcom
 		if err == nil {
 			err = c.Destroy(d.force)
 		}
-		if err != nil && !(d.force && errors.Is(err, container.ErrNotExist)) {
+		switch {
+		case err == nil:
+		case d.force && errors.Is(err, container.ErrNotExist):
+			container.RemoveUnborn(args[0].(*config.Config), id)
+		default:
 			status = fail(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"runsc/runsc/config"
 	"runsc/runsc/specutils"
 )
 
@@ -214,4 +215,32 @@ func (c *Container) removeState() error {
 		return err
 	}
 	return nil
+}
+
+// RemoveUnborn removes what a client left that was killed before it had written the state of
+// a container with that id: such a container does not exist, but its lock does. A client that
+// is still at work is left alone.
+func RemoveUnborn(conf *config.Config, id string) {
+	root := conf.RootDir
+	entries, _ := os.ReadDir(root)
+	for _, e := range entries {
+		base, ok := strings.CutSuffix(e.Name(), ".lock")
+		path := filepath.Join(root, e.Name())
+		if !ok || !strings.HasPrefix(base, id+separator) || isLocked(path) {
+			continue
+		}
+		l, err := lock(path)
+		if err != nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(root, base+".state")); errors.Is(err, fs.ErrNotExist) {
+			for _, t := range entries {
+				if strings.HasPrefix(t.Name(), tempPrefix+base+".state-") {
+					os.Remove(filepath.Join(root, t.Name()))
+				}
+			}
+			os.Remove(path)
+		}
+		l.Unlock()
+	}
 }

@@ -199,3 +199,18 @@ func TestWriteFileIsAllOrNothing(t *testing.T) {
 		t.Errorf("temporary files are left: %v", entries)
 	}
 }
+func TestRemoveUnborn(t *testing.T) {
+	root := t.TempDir()
+	for _, n := range []string{"a" + separator + "a.lock", tempPrefix + "a" + separator + "a.state-1", "b" + separator + "b.lock", "c" + separator + "c.lock", "c" + separator + "c.state"} {
+		if err := os.WriteFile(filepath.Join(root, n), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"a", "c", "nobody"} {
+		RemoveUnborn(&config.Config{RootDir: root}, id)
+	}
+	entries, err := os.ReadDir(root)
+	if err != nil || len(entries) != 3 {
+		t.Errorf("left: %v, %v; want b's lock and c's files", entries, err)
+	}
+}

@@ -178,7 +178,9 @@ func native(t *testing.T, dir string, programs []program) map[string]map[string]
 		disk := oci.ShortDir(t)
 		nativeResults = forEach(programs, func(p program) map[string]outcome {
 			return runAll(p, func(args []string) oci.Result {
-				setup := `mount -t tmpfs -o mode=1777 tmpfs /tmp && mkdir -p /dev/mqueue && mount -t mqueue mqueue /dev/mqueue; ip link set lo up 2>/dev/null; exec "$@"`
+				// The program may lie below /tmp, which the tmpfs hides.
+				setup := `mount -t tmpfs tmpfs /mnt && cp "$1" /mnt/ && prog=/mnt/${1##*/} && shift &&
+					mount -t tmpfs -o mode=1777 tmpfs /tmp && mkdir -p /dev/mqueue && mount -t mqueue mqueue /dev/mqueue; ip link set lo up 2>/dev/null; exec "$prog" "$@"`
 				tmp := "/tmp"
 				if p.disk {
 					setup = `exec "$@"`
@@ -277,6 +279,9 @@ func TestSandbox(t *testing.T) {
 					for _, c := range p.cases {
 						t.Run(c, func(t *testing.T) {
 							defer count(t)
+							if why := deviations[c]; why != "" && results[p.String()][c].status != "ok" {
+								t.Skip(why)
+							}
 							judge(t, oracle[p.String()][c], results[p.String()][c])
 						})
 					}
@@ -286,6 +291,11 @@ func TestSandbox(t *testing.T) {
 			report(t, name, oracle, results)
 		})
 	}
+}
+
+// deviations are the cases in which the sandbox is not to do what Linux does, and why.
+var deviations = map[string]string{
+	"rseq_cpu_is_right": "rseq(2) is ENOSYS by design: threads of one CPU number would run at the same time, so a restartable sequence would not exclude others",
 }
 
 func judge(t *testing.T, native, inside outcome) {

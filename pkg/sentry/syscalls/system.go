@@ -24,7 +24,7 @@ var systemSyscalls = []kernel.Syscall{
 	{Number: unix.SYS_GETCPU, Name: "getcpu", Fn: getcpu, Args: []strace.Format{strace.Hex, strace.Hex, strace.Hex}},
 	{Number: unix.SYS_SYSLOG, Name: "syslog", Fn: syslogCall, Args: []strace.Format{strace.Dec, strace.Hex, strace.Dec}, Support: kernel.Partial, Note: "an empty log"},
 	{Number: unix.SYS_SECCOMP, Name: "seccomp", Fn: seccompCall, Args: []strace.Format{strace.Dec, strace.Hex, strace.Hex}, Support: kernel.Partial, Note: "no user notification"},
-	{Number: unix.SYS_RSEQ, Name: "rseq", Fn: rseq, Args: []strace.Format{strace.Hex, strace.Dec, strace.Dec, strace.Hex}, Support: kernel.Unimplemented, Note: "ENOSYS: programs use other ways"},
+	{Number: unix.SYS_RSEQ, Name: "rseq", Fn: rseq, Args: []strace.Format{strace.Hex, strace.Dec, strace.Dec, strace.Hex}, Support: kernel.Unimplemented, Note: "ENOSYS: the host decides which threads run at once"},
 	{Number: unix.SYS_REBOOT, Name: "reboot", Fn: reboot, Args: []strace.Format{strace.Hex, strace.Hex, strace.Hex, strace.Hex}, Support: kernel.Partial, Note: "always EPERM"},
 	{Number: unix.SYS_VHANGUP, Name: "vhangup", Fn: vhangup},
 	{Number: unix.SYS_IOPL, Name: "iopl", Fn: denied, Args: []strace.Format{strace.Dec}, Support: kernel.Partial, Note: "always EPERM"},
