@@ -242,8 +242,8 @@ func (w *imageWriter) unwindInfo(textStart, textEnd int) (start, end int) {
 // behind them, the ELF image. It is the memmap.Mappable and the memmap.File of both. It lives
 // as long as the kernel.
 type Image struct {
-	fd   int    // host memfd; a new one is made on restore
-	mem  []byte // the sentry's mapping of the whole file
+	fd   int    `state:"nosave"` // host memfd; a new one is made on restore
+	mem  []byte `state:"nosave"` // the sentry's mapping of the whole file
 	size uint64 // bytes of ELF image, a multiple of the page size
 }
 
