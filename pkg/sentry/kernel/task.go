@@ -74,6 +74,7 @@ type Task struct {
 	state       atomic.Uint32 // TaskState
 	started     atomic.Bool   // the goroutine has begun
 	exited      atomic.Bool   // the goroutine has ended
+	futexesGone atomic.Bool   // it owns no futex any more: it lets go of mm
 	pdeathSig   atomic.Int32
 	noNewPrivs  atomic.Bool
 	vforkWaiter *Task // guarded by tasksMu: whom to tell when this task lets go of mm

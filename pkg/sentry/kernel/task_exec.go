@@ -138,6 +138,7 @@ func (t *Task) commitExec(m *mm.MemoryManager, info loader.ImageInfo, creds *aut
 	t.fds = fds
 	t.mm = m
 	t.imageMu.Unlock()
+	t.futexesGone.Store(false)
 	oldFDs.DecRef(t)
 	fds.CloseOnExec(t)
 	t.SetName(info.Name)

@@ -10,6 +10,9 @@ func (t *Task) exitRobustList() {
 		t.k.futexes.ExitRobustList(t.mm, t.robustList, tid)
 		t.robustList = 0
 	}
+	// From here on nobody queues behind t; whoever did is served now. The robust list has to be
+	// done by then: who finds no owner and an unchanged word gets ESRCH.
+	t.futexesGone.Store(true)
 	t.k.futexes.OwnerDied(t, tid)
 }
 
@@ -34,7 +37,7 @@ func (t *Task) exitSemaphores() {
 // FutexOwner implements futex.Tasks for tid of t's pid namespace.
 func (t *Task) FutexOwner(tid uint32) futex.Waker {
 	o := t.pids.ns.Task(int32(tid))
-	if o == nil || o.exited.Load() || o.mm == nil {
+	if o == nil || o.futexesGone.Load() {
 		return nil
 	}
 	return o

@@ -60,6 +60,14 @@ func (t *Table) lockPILocked(b *bucket, w *Waiter, p *piWait, mem Memory, addr u
 	if top != nil && (top.pi == nil || !top.pi.queued) {
 		return false, unix.EINVAL
 	}
+	// Counted before anyone asks who the owner is: either the owner is seen to have gone, or
+	// its OwnerDied sees the count and waits for this bucket.
+	t.piWaiters.Add(1)
+	defer func() {
+		if !p.queued {
+			t.piWaiters.Add(-1)
+		}
+	}()
 	for {
 		v, err := mem.LoadUint32(addr)
 		if err != nil {
@@ -111,7 +119,6 @@ func (t *Table) lockPILocked(b *bucket, w *Waiter, p *piWait, mem Memory, addr u
 		}
 		p.owner, p.queued = owner, true
 		w.key, w.mask, w.pi = p.key, MatchAny, p
-		t.piWaiters.Add(1)
 		b.push(w)
 		return false, nil
 	}
