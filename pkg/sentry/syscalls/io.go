@@ -5,7 +5,9 @@ import (
 
 	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/arch"
+	"runsc/pkg/sentry/fs/eventfd"
 	"runsc/pkg/sentry/kernel"
+	"runsc/pkg/sentry/socket"
 	"runsc/pkg/sentry/strace"
 	"runsc/pkg/sentry/usermem"
 	"runsc/pkg/sentry/vfs"
@@ -130,6 +132,9 @@ func writeOnce(t *kernel.Task, f *vfs.FileDescription, src usermem.Sequence, off
 // written unless nowait.
 func doWrite(t *kernel.Task, f *vfs.FileDescription, src usermem.Sequence, offset int64, mode writeMode, nowait bool) (int, error) {
 	n, err := writeOnce(t, f, src, offset, mode)
+	if _, ok := f.File().(*eventfd.EventFD); ok && src.Len() > 8 {
+		src = src.TakeFirst(8) // one value a call
+	}
 	if !f.Seekable() && n < src.Len() && (err == unix.EAGAIN || err == nil && n > 0) && !nowait && !f.Nonblocking() {
 		var more int
 		more, err = writeWait(t, f, src.DropFirst(n), offset, mode)
@@ -139,7 +144,7 @@ func doWrite(t *kernel.Task, f *vfs.FileDescription, src usermem.Sequence, offse
 		return n, nil
 	}
 	if err == unix.EPIPE {
-		sendSIGPIPE(t)
+		sendSIGPIPE(t, f)
 	}
 	return n, err
 }
@@ -174,8 +179,12 @@ func writeWait(t *kernel.Task, f *vfs.FileDescription, src usermem.Sequence, off
 	}
 }
 
-// sendSIGPIPE tells the calling thread that nobody reads what it writes.
-func sendSIGPIPE(t *kernel.Task) {
+// sendSIGPIPE tells the calling thread that nobody reads what it writes to f. Sockets that are
+// no streams have no such signal.
+func sendSIGPIPE(t *kernel.Task, f *vfs.FileDescription) {
+	if s, ok := f.File().(socket.Socket); ok && s.Type() != unix.SOCK_STREAM {
+		return
+	}
 	info := arch.NewUserSignal(int32(unix.SIGPIPE), 0, t.PID(), int32(t.UserNamespace().UID(t.Credentials().RealUID)))
 	t.SendSignal(&info)
 }

@@ -101,8 +101,8 @@ func sendMessage(t *kernel.Task, s socket.Socket, desc *vfs.FileDescription, m *
 	for _, f := range m.Control.Files {
 		f.DecRef(t) // it stayed here
 	}
-	if err == unix.EPIPE && s.Type() == unix.SOCK_STREAM && m.Flags&unix.MSG_NOSIGNAL == 0 {
-		sendSIGPIPE(t)
+	if err == unix.EPIPE && m.Flags&unix.MSG_NOSIGNAL == 0 {
+		sendSIGPIPE(t, desc)
 	}
 	return uintptr(n), err
 }

@@ -310,7 +310,7 @@ func (s *splicer) run(n int, step func(int) (int, error)) (int, error) {
 			continue
 		}
 		if err == unix.EPIPE {
-			sendSIGPIPE(s.t)
+			sendSIGPIPE(s.t, s.out)
 		}
 		if err != nil && done == 0 {
 			return 0, err
@@ -393,7 +393,7 @@ func tee(t *kernel.Task, a arch.Args) (uintptr, error) {
 		m, err := from.Tee(to, n)
 		if err != unix.EAGAIN || s.nonblock {
 			if err == unix.EPIPE {
-				sendSIGPIPE(t)
+				sendSIGPIPE(t, out)
 			}
 			return uintptr(m), err
 		}

@@ -22,7 +22,7 @@ type File interface {
 	Release(ctx context.Context)
 
 	// Seekable says whether the file has a position; if not, offsets are -1 and pread(2)
-	// and lseek(2) fail with ESPIPE.
+	// fails with ESPIPE, as does lseek(2) if Seek returns ErrDefault.
 	Seekable() bool
 	// Read fills dst from offset on. 0 is end of file.
 	Read(ctx context.Context, dst usermem.Sequence, offset int64) (int, error)
@@ -31,7 +31,7 @@ type File interface {
 	Write(ctx context.Context, src usermem.Sequence, offset int64, appendMode bool) (n int, end int64, err error)
 	// Seek returns the new position for lseek(2)'s whence (all of them, SEEK_DATA and
 	// SEEK_HOLE too); current is the present one. vfs handles SEEK_SET, SEEK_CUR and SEEK_END
-	// of files whose Seek returns ErrDefault.
+	// of seekable files whose Seek returns ErrDefault.
 	Seek(ctx context.Context, offset int64, whence int32, current int64) (int64, error)
 	// IterDirents calls sink for entries from the cookie offset on, "." and ".." included,
 	// until sink returns false or the end; it returns the cookie of the next entry.

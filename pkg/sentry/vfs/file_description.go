@@ -343,11 +343,15 @@ func (fd *FileDescription) Seek(ctx context.Context, offset int64, whence int32)
 	if fd.pathOnly {
 		return 0, unix.EBADF
 	}
-	if !fd.seekable {
-		return 0, unix.ESPIPE
-	}
 	if whence < 0 || whence > unix.SEEK_HOLE {
 		return 0, unix.EINVAL
+	}
+	if !fd.seekable {
+		n, err := fd.file.Seek(ctx, offset, whence, 0)
+		if err == ErrDefault {
+			err = unix.ESPIPE
+		}
+		return n, err
 	}
 	fd.mu.Lock()
 	defer fd.mu.Unlock()

@@ -222,6 +222,9 @@ func (in *Inotify) Release(ctx context.Context) {
 // Seekable implements File.
 func (in *Inotify) Seekable() bool { return false }
 
+// Seek implements File: lseek(2) has no effect and no error, as in Linux.
+func (*Inotify) Seek(context.Context, int64, int32, int64) (int64, error) { return 0, nil }
+
 // Readiness implements File.
 func (in *Inotify) Readiness(mask waiter.EventMask) waiter.EventMask {
 	in.queueMu.Lock()

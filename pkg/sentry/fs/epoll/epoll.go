@@ -275,6 +275,9 @@ func (ep *EventPoll) Release(context.Context) {
 // Seekable implements vfs.File.
 func (ep *EventPoll) Seekable() bool { return false }
 
+// Seek implements vfs.File: lseek(2) has no effect and no error, as in Linux.
+func (*EventPoll) Seek(context.Context, int64, int32, int64) (int64, error) { return 0, nil }
+
 // Collect fills dst with events of items that are ready and returns how many. It does not
 // wait.
 func (ep *EventPoll) Collect(dst []Event) int {

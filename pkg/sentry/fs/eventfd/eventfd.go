@@ -47,6 +47,9 @@ func NewFile(initial uint64, flags uint32) *vfs.FileDescription {
 // Seekable implements vfs.File.
 func (e *EventFD) Seekable() bool { return false }
 
+// Seek implements vfs.File: lseek(2) has no effect and no error, as in Linux.
+func (*EventFD) Seek(context.Context, int64, int32, int64) (int64, error) { return 0, nil }
+
 // Read implements vfs.File. EAGAIN: the counter is 0.
 func (e *EventFD) Read(_ context.Context, dst usermem.Sequence, _ int64) (int, error) {
 	if dst.Len() < 8 {

@@ -102,6 +102,9 @@ func (f *SignalFD) source(v any) Source {
 // Seekable implements vfs.File.
 func (f *SignalFD) Seekable() bool { return false }
 
+// Seek implements vfs.File: lseek(2) has no effect and no error, as in Linux.
+func (*SignalFD) Seek(context.Context, int64, int32, int64) (int64, error) { return 0, nil }
+
 // Read implements vfs.File: as many signals as are pending and fit.
 func (f *SignalFD) Read(ctx context.Context, dst usermem.Sequence, _ int64) (int, error) {
 	if dst.Len() < infoSize {

@@ -83,6 +83,9 @@ func (f *TimerFD) Release(context.Context) { f.timer.Destroy() }
 // Seekable implements vfs.File.
 func (f *TimerFD) Seekable() bool { return false }
 
+// Seek implements vfs.File: lseek(2) has no effect and no error, as in Linux.
+func (*TimerFD) Seek(context.Context, int64, int32, int64) (int64, error) { return 0, nil }
+
 // Read implements vfs.File. EAGAIN: the timer has not expired since the last time.
 func (f *TimerFD) Read(_ context.Context, dst usermem.Sequence, _ int64) (int, error) {
 	if dst.Len() < 8 {
