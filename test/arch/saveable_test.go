@@ -31,14 +31,6 @@ func TestKernelCanBeSaved(t *testing.T) {
 	}
 	w := typeCheck(t, "./pkg/sentry/...", "./runsc/boot")
 	root := w.pkgs["runsc/pkg/sentry/kernel"].Scope().Lookup("Kernel").Type()
-	for _, name := range inAny {
-		dot := strings.LastIndex(name, ".")
-		obj := w.pkgs[module+name[:dot]].Scope().Lookup(name[dot+1:])
-		if obj == nil {
-			t.Fatalf("%s, listed as held by an empty interface, does not exist", name)
-		}
-		w.inAny = append(w.inAny, types.NewPointer(obj.Type()))
-	}
 	for _, p := range state.Check(compiled{w, root}) {
 		t.Error(p)
 	}
@@ -46,19 +38,12 @@ func TestKernelCanBeSaved(t *testing.T) {
 	for _, name := range []string{
 		"runsc/pkg/sentry/kernel.Task", "runsc/pkg/sentry/mm.MemoryManager",
 		"runsc/pkg/sentry/vfs.FileDescription", "runsc/pkg/sentry/fs/pipe.Pipe",
+		"runsc/pkg/sentry/syscalls.netStacks", "runsc/pkg/sentry/syscalls.aioTable", "runsc/pkg/sentry/fs/proc.namespaces",
 	} {
 		if !w.seen[name] {
 			t.Errorf("%s was not reached from kernel.Kernel", name)
 		}
 	}
-}
-
-// inAny is what fields of type any hold that nothing else leads to: the values of
-// kernel.Kernel.Extra.
-var inAny = []string{
-	"pkg/sentry/fs/pipe.Limits",
-	"pkg/sentry/fs/proc.Sysctls",
-	"pkg/sentry/syscalls.aioTable",
 }
 
 // world is the type-checked sources.
@@ -67,7 +52,7 @@ type world struct {
 	named []types.Type    // concrete types of our packages that may be inside an interface
 	seen  map[string]bool // types whose parts were asked for, by name
 	impls map[string][]types.Type
-	inAny []types.Type // what an empty interface may hold
+	extra []types.Type // what kernel.Kernel.Extra keeps, as the callers' type assertions say
 }
 
 // compiled is the compiler's view of a type, as a state.Type.
@@ -152,11 +137,12 @@ func (c compiled) Parts() []state.Part {
 	return nil
 }
 
-// implementers returns our concrete types that an interface can hold. What an empty
-// interface holds cannot be known; see inAny.
+// implementers returns our concrete types that an interface can hold. An empty
+// interface is taken to hold what Kernel.Extra keeps; its other contents (owners of locks,
+// keys) are reached by fields that have a type.
 func (w *world) implementers(t types.Type, i *types.Interface) []types.Type {
 	if i.Empty() {
-		return w.inAny
+		return w.extra
 	}
 	key := types.TypeString(t, nil)
 	if impls, ok := w.impls[key]; ok {
@@ -249,13 +235,16 @@ func typeCheck(t *testing.T, patterns ...string) *world {
 				return gc.Import(path)
 			}),
 		}
-		info := types.Info{Defs: map[*ast.Ident]types.Object{}}
+		info := types.Info{Defs: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}}
 		pkg, err := conf.Check(p.ImportPath, fset, files, &info)
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.pkgs[p.ImportPath] = pkg
 		w.collect(info.Defs)
+		for _, f := range files {
+			w.collectExtra(f, &info)
+		}
 	}
 	sort.Slice(w.named, func(i, j int) bool { return w.named[i].String() < w.named[j].String() })
 	return w
@@ -274,6 +263,20 @@ func (w *world) collect(defs map[*ast.Ident]types.Object) {
 		}
 		w.named = append(w.named, n)
 	}
+}
+
+// collectExtra adds each T of a k.Extra(…).(T).
+func (w *world) collectExtra(f *ast.File, info *types.Info) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		if assert, ok := n.(*ast.TypeAssertExpr); ok && assert.Type != nil {
+			if call, ok := assert.X.(*ast.CallExpr); ok {
+				if fn, ok := call.Fun.(*ast.SelectorExpr); ok && fn.Sel.Name == "Extra" {
+					w.extra = append(w.extra, info.Types[assert.Type].Type)
+				}
+			}
+		}
+		return true
+	})
 }
 
 type importFunc func(path string) (*types.Package, error)
