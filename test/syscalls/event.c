@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/select.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -303,6 +304,42 @@ TEST(eventfd_counts)
 	CHECK_ERRNO(read(fd, &v, 4), EINVAL);
 	CHECK_ERRNO(write(fd, &v, 4), EINVAL);
 	CHECK_ERRNO(eventfd(0, 0x100), EINVAL);
+}
+
+TEST(event_files_ignore_lseek)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	int p[2], fds[] = {SYS(eventfd(1, 0)), SYS(epoll_create1(0)), SYS(timerfd_create(CLOCK_MONOTONIC, 0)),
+	                   SYS(signalfd(-1, &none, 0)), SYS(inotify_init())};
+	for (size_t i = 0; i < LEN(fds); i++) {
+		CHECK_EQ(lseek(fds[i], 5, SEEK_SET), 0);
+		CHECK_EQ(lseek(fds[i], 0, SEEK_END), 0);
+		CHECK_ERRNO(lseek(fds[i], 0, 99), EINVAL);
+		CHECK_ERRNO(pread(fds[i], p, 8, 0), ESPIPE);
+	}
+	SYS(pipe(p));
+	CHECK_ERRNO(lseek(p[0], 0, SEEK_SET), ESPIPE);
+	CHECK_ERRNO(lseek(p[0], 0, 99), EINVAL);
+}
+
+TEST(only_streams_raise_sigpipe)
+{
+	int type[] = {SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
+	for (size_t i = 0; i < LEN(type); i++) {
+		CHILD(c)
+		{
+			int s[2];
+			SYS(socketpair(AF_UNIX, type[i], 0, s));
+			SYS(shutdown(s[0], SHUT_WR));
+			CHECK_ERRNO(write(s[0], "x", 1), EPIPE);
+			CHECK_ERRNO(send(s[0], "x", 1, 0), EPIPE);
+		}
+		if (type[i] == SOCK_STREAM)
+			CHECK_KILLED(c, SIGPIPE);
+		else
+			CHECK_EXIT(c, 0);
+	}
 }
 
 TEST(eventfd_semaphore_and_blocking)

@@ -4,8 +4,10 @@
 #include "test.h"
 #include <dirent.h>
 #include <linux/membarrier.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/eventfd.h>
 #include <sys/personality.h>
 #include <sys/random.h>
 #include <sys/sysinfo.h>
@@ -315,3 +317,102 @@ TEST(aio_reads_and_writes)
 	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EINVAL);
 	CHECK_ERRNO(syscall(SYS_io_setup, 0, &ctx), EINVAL);
 }
+
+struct aio_request { uint64_t data; uint32_t key, rwf; uint16_t op; int16_t prio; uint32_t fd; uint64_t buf, nbytes; int64_t off; uint64_t r2; uint32_t flags, resfd; };
+struct aio_event { uint64_t data, obj; int64_t res, res2; };
+
+TEST(aio_polls_and_cancels)
+{
+	struct aio_request cb = {.op = 5, .buf = POLLIN, .data = 7}, *list[1] = {&cb};
+	struct aio_event ev[4];
+	struct timespec none = {0}, brief = {0, 20000000};
+	unsigned long ctx = 0;
+	int p[2];
+	SYS(syscall(SYS_io_setup, 8, &ctx));
+	SYS(pipe(p));
+	cb.fd = p[0], cb.key = 9;
+	CHECK_EQ(syscall(SYS_io_submit, ctx, 1, list), 1);
+	CHECK_EQ(cb.key, 0);
+	CHECK_EQ(syscall(SYS_io_getevents, ctx, 0, 4, ev, &none), 0);
+	CHECK_EQ(syscall(SYS_io_pgetevents, ctx, 1, 4, ev, &brief, NULL), 0);
+	CHILD(c)
+	{
+		sleep_ms(30);
+		SYS(write(p[1], "x", 1));
+	}
+	CHECK_EQ(syscall(SYS_io_getevents, ctx, 1, 4, ev, NULL), 1);
+	CHECK(ev[0].res & POLLIN); /* Linux may tell POLLRDNORM too */
+	CHECK_EQ(ev[0].data, 7);
+	CHECK_EQ(ev[0].obj, (uintptr_t)&cb);
+	CHECK_EXIT(c, 0);
+	/* Ready at once; then one that is cancelled. */
+	CHECK_EQ(syscall(SYS_io_submit, ctx, 1, list), 1);
+	CHECK_EQ(syscall(SYS_io_getevents, ctx, 1, 4, ev, NULL), 1);
+	char b;
+	SYS(read(p[0], &b, 1));
+	CHECK_EQ(syscall(SYS_io_submit, ctx, 1, list), 1);
+	CHECK_ERRNO(syscall(SYS_io_cancel, ctx, &cb, ev), EINPROGRESS);
+	CHECK_EQ(syscall(SYS_io_getevents, ctx, 1, 4, ev, NULL), 1);
+	CHECK_EQ(ev[0].res, 0);
+	CHECK_ERRNO(syscall(SYS_io_cancel, ctx, &cb, ev), EINVAL);
+	cb.off = 1;
+	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EINVAL);
+	/* A poll holds its file as long as it is under way. */
+	cb.off = 0;
+	CHECK_EQ(syscall(SYS_io_submit, ctx, 1, list), 1);
+	SYS(close(p[0]));
+	SYS(write(p[1], "x", 1));
+	CHECK_EQ(syscall(SYS_io_getevents, ctx, 1, 4, ev, NULL), 1);
+	CHECK(ev[0].res & POLLIN); /* Linux may tell POLLRDNORM too */
+	SYS(syscall(SYS_io_destroy, ctx));
+	CHECK_ERRNO(syscall(SYS_io_getevents, ctx, 0, 4, ev, &none), EINVAL);
+}
+
+TEST(aio_requests_are_checked)
+{
+	struct aio_request cb = {0}, *list[2] = {&cb, bad_ptr()};
+	struct aio_event ev[4];
+	unsigned long ctx = 0;
+	char b[16] = "";
+	int fd = SYS(open("f", O_RDWR | O_CREAT, 0600)), ro = SYS(open("f", O_RDONLY)), e = SYS(eventfd(0, EFD_NONBLOCK));
+	uint64_t v;
+	SYS(syscall(SYS_io_setup, 8, &ctx));
+	CHECK_ERRNO(syscall(SYS_io_setup, 8, &ctx), EINVAL); /* not zero */
+	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, &list[1]), EFAULT);
+	cb = (struct aio_request){.op = 1, .fd = ro, .buf = (uintptr_t)b, .nbytes = 4};
+	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EBADF);
+	cb.fd = -1;
+	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EBADF);
+	cb.fd = fd, cb.r2 = 1;
+	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EINVAL);
+	cb.r2 = 0, cb.rwf = 0x8000000;
+	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EOPNOTSUPP);
+	cb.rwf = 0, cb.op = 6;
+	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EINVAL);
+	cb.op = 2;
+	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EINVAL); /* fsync has no buffer */
+	cb.op = 1, cb.flags = 1, cb.resfd = ro;
+	CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EINVAL);
+	/* The error of the work itself is an event's; the rest of the list stays. */
+	cb.resfd = e, cb.buf = (uintptr_t)bad_ptr();
+	CHECK_EQ(syscall(SYS_io_submit, ctx, 2, list), 1);
+	CHECK_EQ(syscall(SYS_io_getevents, ctx, 1, 4, ev, NULL), 1);
+	CHECK_EQ(ev[0].res, -EFAULT);
+	CHECK_EQ(read(e, &v, 8), 8);
+	CHECK_EQ(v, 1);
+	CHECK_ERRNO(syscall(SYS_io_getevents, ctx, 3, 2, ev, NULL), EINVAL);
+	struct { const void *p; size_t n; } iov[2] = {{"ab", 2}, {"cde", 3}};
+	cb = (struct aio_request){.op = 8, .fd = fd, .buf = (uintptr_t)iov, .nbytes = 2, .off = 3};
+	CHECK_EQ(syscall(SYS_io_submit, ctx, 1, list), 1);
+	cb = (struct aio_request){.op = 3, .fd = fd};
+	CHECK_EQ(syscall(SYS_io_submit, ctx, 1, list), 1);
+	CHECK_EQ(syscall(SYS_io_getevents, ctx, 2, 4, ev, NULL), 2);
+	CHECK_EQ(ev[0].res, 5);
+	CHECK_EQ(ev[1].res, 0);
+	CHECK_EQ(pread(fd, b, 16, 3), 5);
+	CHECK_MEM(b, "abcde", 5);
+	/* A child has no part in it. */
+	CHILD(c) { CHECK_ERRNO(syscall(SYS_io_submit, ctx, 1, list), EINVAL); }
+	CHECK_EXIT(c, 0);
+}
+

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/sentry/arch"
+	"runsc/pkg/sentry/fs/eventfd"
 	"runsc/pkg/sentry/fs/tmpfs"
 	"runsc/pkg/sentry/kernel"
 	"runsc/pkg/sentry/memmap"
@@ -18,7 +19,8 @@ import (
 )
 
 // Asynchronous I/O (io_setup(2)). A request is carried out when it is submitted, as Linux
-// does with most files; what is asynchronous is only that its result is fetched later.
+// does with most files; what is asynchronous is only that its result is fetched later. Only
+// a poll waits for its file (see aioPoll).
 //
 // A context is named by the address of its ring, a page in the application's address space.
 // The ring stays empty and without the magic number that makes libaio read it: libraries then
@@ -28,9 +30,10 @@ import (
 var aioSyscalls = []kernel.Syscall{
 	{Number: unix.SYS_IO_SETUP, Name: "io_setup", Fn: ioSetup, Args: []strace.Format{strace.Dec, strace.Hex}},
 	{Number: unix.SYS_IO_DESTROY, Name: "io_destroy", Fn: ioDestroy, Args: []strace.Format{strace.Hex}},
-	{Number: unix.SYS_IO_SUBMIT, Name: "io_submit", Fn: ioSubmit, Args: []strace.Format{strace.Hex, strace.Dec64, strace.Hex}, Support: kernel.Partial, Note: "requests are carried out at once; no IOCB_CMD_POLL (EINVAL)"},
-	{Number: unix.SYS_IO_CANCEL, Name: "io_cancel", Fn: ioCancel, Args: []strace.Format{strace.Hex, strace.Hex, strace.Hex}, Note: "requests are done by then: EINVAL"},
+	{Number: unix.SYS_IO_SUBMIT, Name: "io_submit", Fn: ioSubmit, Args: []strace.Format{strace.Hex, strace.Dec64, strace.Hex}, Support: kernel.Partial, Note: "reads and writes are carried out at once; IOCB_CMD_POLL without IOCB_FLAG_RESFD only (EINVAL)"},
+	{Number: unix.SYS_IO_CANCEL, Name: "io_cancel", Fn: ioCancel, Args: []strace.Format{strace.Hex, strace.Hex, strace.Hex}, Note: "only polls are under way by then; others are EINVAL"},
 	{Number: unix.SYS_IO_GETEVENTS, Name: "io_getevents", Fn: ioGetevents, Args: []strace.Format{strace.Hex, strace.Dec64, strace.Dec64, strace.Hex, strace.Timespec}},
+	{Number: unix.SYS_IO_PGETEVENTS, Name: "io_pgetevents", Fn: ioPgetevents, Args: []strace.Format{strace.Hex, strace.Dec64, strace.Dec64, strace.Hex, strace.Timespec, strace.Hex}},
 }
 
 // maxAIO is /proc/sys/fs/aio-max-nr.
@@ -53,7 +56,7 @@ type aioRequest struct {
 	Buf       uint64
 	Bytes     uint64
 	Offset    int64
-	_         uint64
+	Reserved  uint64
 	Flags     uint32
 	EventFile uint32
 }
@@ -61,8 +64,9 @@ type aioRequest struct {
 // The operations and flags of a request.
 const (
 	aioPread, aioPwrite, aioFsync, aioFdsync = 0, 1, 2, 3
-	aioNoop, aioPreadv, aioPwritev           = 6, 7, 8
+	aioPollOnce, aioPreadv, aioPwritev       = 5, 7, 8
 	aioFlagEventFile                         = 1
+	aioKeyOffset                             = 8 // of the field that submission sets to 0
 )
 
 // aioContext is what io_setup(2) makes. It implements memmap.Identity.
@@ -75,9 +79,11 @@ type aioContext struct {
 
 	done waiter.Queue // notified with EventIn when events come
 
-	mu     gosync.Mutex // guards the fields below
-	events []aioEvent
-	closed bool
+	mu      gosync.Mutex // guards the fields below
+	events  []aioEvent
+	polls   []*aioPoll // under way, or done and still holding their files
+	waiting int        // of polls: not done
+	closed  bool
 }
 
 type aioKey struct {
@@ -133,16 +139,10 @@ func (c *aioContext) IncRef() { c.refs.Add(1) }
 func (c *aioContext) DecRef() {
 	if c.refs.Add(-1) == 0 {
 		c.table.remove(c)
-		c.close()
-		vfs.PutInode(tmpfs.KernelContext(nil), c.inode)
+		ctx := tmpfs.KernelContext(nil)
+		c.closeWith(ctx)
+		vfs.PutInode(ctx, c.inode)
 	}
-}
-
-func (c *aioContext) close() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.done.Notify(waiter.EventIn)
 }
 
 func ioSetup(t *kernel.Task, a arch.Args) (uintptr, error) {
@@ -198,16 +198,24 @@ func ioDestroy(t *kernel.Task, a arch.Args) (uintptr, error) {
 	if err != nil || !x.remove(c) {
 		return 0, unix.EINVAL
 	}
-	c.close()
+	c.closeWith(t)
 	t.MemoryManager().MUnmap(a.Pointer(0), memmap.PageSize)
 	return 0, nil
 }
 
 func ioCancel(t *kernel.Task, a arch.Args) (uintptr, error) {
-	if _, err := aioTableOf(t.Kernel()).find(t, a.Pointer(0)); err != nil {
+	var key uint32
+	if err := kernel.CopyIn(t, a.Pointer(1)+aioKeyOffset, &key); err != nil {
 		return 0, err
 	}
-	return 0, unix.EINVAL
+	c, err := aioTableOf(t.Kernel()).find(t, a.Pointer(0))
+	if err != nil {
+		return 0, err
+	}
+	if key != 0 || !c.cancelPoll(a.Pointer(1)) {
+		return 0, unix.EINVAL
+	}
+	return 0, unix.EINPROGRESS // the event comes as any other
 }
 
 func ioSubmit(t *kernel.Task, a arch.Args) (uintptr, error) {
@@ -243,8 +251,11 @@ func (c *aioContext) submit(t *kernel.Task, addr uintptr) error {
 	if err := kernel.CopyIn(t, addr, &r); err != nil {
 		return err
 	}
+	if r.Reserved != 0 || int64(r.Bytes) < 0 {
+		return unix.EINVAL
+	}
 	c.mu.Lock()
-	full := len(c.events) >= c.max
+	full := c.fullLocked()
 	c.mu.Unlock()
 	if full {
 		return unix.EAGAIN
@@ -253,18 +264,38 @@ func (c *aioContext) submit(t *kernel.Task, addr uintptr) error {
 	if err != nil {
 		return err
 	}
-	defer f.DecRef(t)
-	var note *vfs.FileDescription
+	keep := false
+	defer func() {
+		if !keep {
+			f.DecRef(t)
+		}
+	}()
+	var note *eventfd.EventFD
 	if r.Flags&aioFlagEventFile != 0 {
-		if note, err = getFile(t, int32(r.EventFile)); err != nil {
+		file, desc, err := fileAs[*eventfd.EventFD](t, int32(r.EventFile))
+		if err != nil {
 			return err
 		}
-		defer note.DecRef(t)
+		defer desc.DecRef(t)
+		note = file
 	}
-	n, err := aioDo(t, f, &r)
-	if err == unix.EINVAL || err == unix.EFAULT || err == unix.EBADF {
+	r.Key = 0
+	if err := kernel.CopyOut(t, addr+aioKeyOffset, &r.Key); err != nil {
 		return err
 	}
+	if r.Op == aioPollOnce {
+		if note != nil {
+			return unix.EINVAL
+		}
+		err := c.submitPoll(f, &r, addr)
+		keep = err == nil
+		return err
+	}
+	seq, err := aioCheck(t, f, &r)
+	if err != nil {
+		return err
+	}
+	n, err := aioDo(t, f, &r, seq)
 	e := aioEvent{Data: r.Data, Obj: uint64(addr), Res: int64(n)}
 	if err != nil {
 		e.Res = -int64(unix.EINTR) // a request that was interrupted does not start anew
@@ -277,42 +308,74 @@ func (c *aioContext) submit(t *kernel.Task, addr uintptr) error {
 	c.mu.Unlock()
 	c.done.Notify(waiter.EventIn)
 	if note != nil {
-		doWrite(t, note, usermem.BytesSequence([]byte{1, 0, 0, 0, 0, 0, 0, 0}), offsetCurrent, writeAsFile, true)
+		note.Signal(1)
 	}
 	return nil
 }
 
-func aioDo(t *kernel.Task, f *vfs.FileDescription, r *aioRequest) (int, error) {
+// aioCheck finds what is wrong with a request before it is carried out, and returns its
+// memory.
+func aioCheck(t *kernel.Task, f *vfs.FileDescription, r *aioRequest) (seq usermem.Sequence, err error) {
+	write := r.Op == aioPwrite || r.Op == aioPwritev
+	switch r.Op {
+	case aioFsync, aioFdsync:
+		if r.Buf != 0 || r.Offset != 0 || r.Bytes != 0 || r.RWFlags != 0 {
+			return seq, unix.EINVAL
+		}
+		return seq, nil
+	case aioPread, aioPreadv, aioPwrite, aioPwritev:
+	default:
+		return seq, unix.EINVAL
+	}
+	switch {
+	case write && !f.Writable(), !write && !f.Readable():
+		return seq, unix.EBADF
+	case f.FileType() == unix.S_IFDIR, f.Seekable() && r.Offset < 0:
+		return seq, unix.EINVAL
+	}
+	if write {
+		_, err = writeModeOf(r.RWFlags)
+	} else {
+		err = checkReadFlags(r.RWFlags)
+	}
+	if err != nil {
+		return seq, err
+	}
+	if r.Op == aioPread || r.Op == aioPwrite {
+		return t.IO(uintptr(r.Buf), uintptr(r.Bytes))
+	}
+	return t.IOVec(uintptr(r.Buf), int(min(r.Bytes, 1<<20)))
+}
+
+// aioDo carries out a request that aioCheck let pass. Its error goes into the event.
+func aioDo(t *kernel.Task, f *vfs.FileDescription, r *aioRequest, seq usermem.Sequence) (int, error) {
 	offset := r.Offset
 	if !f.Seekable() {
 		offset = offsetCurrent
-	} else if offset < 0 {
-		return 0, unix.EINVAL
 	}
-	var seq usermem.Sequence
-	var err error
+	nowait := r.RWFlags&rwfNowait != 0
 	switch r.Op {
-	case aioPread, aioPwrite:
-		seq, err = t.IO(uintptr(r.Buf), uintptr(r.Bytes))
-	case aioPreadv, aioPwritev:
-		seq, err = t.IOVec(uintptr(r.Buf), int(min(r.Bytes, 1<<20)))
 	case aioFsync, aioFdsync:
 		return 0, f.Sync(t, r.Op == aioFdsync)
-	case aioNoop:
-		return 0, nil
-	default:
-		err = unix.EINVAL
+	case aioPread, aioPreadv:
+		return doRead(t, f, seq, offset, nowait)
 	}
-	switch {
-	case err != nil:
-		return 0, err
-	case r.Op == aioPread || r.Op == aioPreadv:
-		return doRead(t, f, seq, offset, false)
+	mode, _ := writeModeOf(r.RWFlags)
+	n, err := doWrite(t, f, seq, offset, mode, nowait)
+	if n > 0 && r.RWFlags&(rwfDsync|rwfSync) != 0 {
+		if err := f.Sync(t, r.RWFlags&rwfSync == 0); err != nil {
+			return 0, err
+		}
 	}
-	return doWrite(t, f, seq, offset, writeAsFile, false)
+	return n, err
 }
 
 func ioGetevents(t *kernel.Task, a arch.Args) (uintptr, error) {
+	return aioGetevents(t, &a)
+}
+
+// aioGetevents is io_getevents(2).
+func aioGetevents(t *kernel.Task, a *arch.Args) (uintptr, error) {
 	c, err := aioTableOf(t.Kernel()).find(t, a.Pointer(0))
 	if err != nil {
 		return 0, err
@@ -329,13 +392,12 @@ func ioGetevents(t *kernel.Task, a arch.Args) (uintptr, error) {
 		}
 		deadline = addDuration(t.Monotonic(), d)
 	}
-	c.IncRef()
-	defer c.DecRef()
 	e := waiter.Entry{Mask: waiter.EventIn, Listener: t.Waker()}
 	c.done.EventRegister(&e)
 	defer c.done.EventUnregister(&e)
 	out := int64(0)
 	for {
+		c.reap(t)
 		c.mu.Lock()
 		n := min(most-out, int64(len(c.events)))
 		taken := c.events[:n:n]
@@ -344,6 +406,12 @@ func ioGetevents(t *kernel.Task, a arch.Args) (uintptr, error) {
 		c.mu.Unlock()
 		if n > 0 {
 			if err := kernel.CopyOutSlice(t, a.Pointer(3)+uintptr(out)*32, taken); err != nil {
+				c.mu.Lock()
+				c.events = append(taken, c.events...)
+				c.mu.Unlock()
+				if out > 0 {
+					return uintptr(out), nil
+				}
 				return 0, err
 			}
 			out += n

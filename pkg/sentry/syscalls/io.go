@@ -303,6 +303,30 @@ const (
 	rwfNoAppend = 0x20
 )
 
+// checkReadFlags refuses what a read has no use for.
+func checkReadFlags(flags uint32) error {
+	if flags&^(rwfHipri|rwfNowait) != 0 {
+		return unix.EOPNOTSUPP
+	}
+	return nil
+}
+
+// writeModeOf checks the flags of a write; they say how it appends.
+func writeModeOf(flags uint32) (writeMode, error) {
+	if flags&^(rwfHipri|rwfDsync|rwfSync|rwfNowait|rwfAppend|rwfNoAppend) != 0 {
+		return writeAsFile, unix.EOPNOTSUPP
+	}
+	switch flags & (rwfAppend | rwfNoAppend) {
+	case rwfAppend:
+		return writeAppend, nil
+	case rwfNoAppend:
+		return writeNoAppend, nil
+	case rwfAppend | rwfNoAppend:
+		return writeAsFile, unix.EINVAL
+	}
+	return writeAsFile, nil
+}
+
 func vectorRead(t *kernel.Task, a arch.Args, offset int64, flags uint32) (uintptr, error) {
 	f, err := getFile(t, a.Int(0))
 	if err != nil {
@@ -319,8 +343,8 @@ func vectorRead(t *kernel.Task, a arch.Args, offset int64, flags uint32) (uintpt
 	if err != nil {
 		return 0, err
 	}
-	if flags&^(rwfHipri|rwfNowait) != 0 {
-		return 0, unix.EOPNOTSUPP
+	if err := checkReadFlags(flags); err != nil {
+		return 0, err
 	}
 	n, err := doRead(t, f, dst, offset, flags&rwfNowait != 0)
 	return uintptr(n), err
@@ -342,17 +366,9 @@ func vectorWrite(t *kernel.Task, a arch.Args, offset int64, flags uint32) (uintp
 	if err != nil {
 		return 0, err
 	}
-	if flags&^(rwfHipri|rwfDsync|rwfSync|rwfNowait|rwfAppend|rwfNoAppend) != 0 {
-		return 0, unix.EOPNOTSUPP
-	}
-	mode := writeAsFile
-	switch flags & (rwfAppend | rwfNoAppend) {
-	case rwfAppend:
-		mode = writeAppend
-	case rwfNoAppend:
-		mode = writeNoAppend
-	case rwfAppend | rwfNoAppend:
-		return 0, unix.EINVAL
+	mode, err := writeModeOf(flags)
+	if err != nil {
+		return 0, err
 	}
 	n, err := doWrite(t, f, src, offset, mode, flags&rwfNowait != 0)
 	if n > 0 && flags&(rwfDsync|rwfSync) != 0 {
