@@ -364,3 +364,36 @@ func BenchmarkWakeNobody(b *testing.B) {
 		tab.Wake(m, base, false, MatchAny, 1)
 	}
 }
+
+// countedTasks notes whether the locker was counted when it asked for the owner: an owner that
+// leaves after the question looks at the count to see whether anyone may wait for it.
+type countedTasks struct {
+	tasks
+	tab     *Table
+	counted bool
+}
+
+func (c *countedTasks) FutexOwner(tid uint32) Waker {
+	c.counted = c.tab.piWaiters.Load() > 0
+	return c.tasks.FutexOwner(tid)
+}
+
+func TestLockerIsCountedBeforeItAsksForTheOwner(t *testing.T) {
+	owner, locker := &task{tid: 1}, &task{tid: 2}
+	for _, alive := range []bool{true, false} {
+		tab, m := NewTable(), &fakeMem{}
+		m.words[0] = 1
+		ts := &countedTasks{tasks: tasks{2: locker}, tab: tab}
+		wantErr, wantCount := error(unix.ESRCH), int64(0)
+		if alive {
+			ts.tasks[1] = owner
+			wantErr, wantCount = nil, 1
+		}
+		if _, err := tab.LockPI(&Waiter{Waker: locker}, m, base, false, 2, false, ts); err != wantErr || !ts.counted {
+			t.Errorf("owner alive %v: LockPI: %v; counted: %v", alive, err, ts.counted)
+		}
+		if n := tab.piWaiters.Load(); n != wantCount {
+			t.Errorf("owner alive %v: %d waiters are counted", alive, n)
+		}
+	}
+}
