@@ -479,3 +479,14 @@ TEST(edge_epoll_with_threads)
 	}
 	CHECK_EQ(got, 800);
 }
+
+TEST(eventfd_write_takes_eight_bytes)
+{
+	int fd = SYS(eventfd(0, EFD_NONBLOCK));
+	uint64_t v[2] = {1, 1};
+	CHECK_ERRNO(write(fd, v, 16), EINVAL);
+	CHECK_ERRNO(write(fd, v, 4), EINVAL);
+	CHECK_EQ(write(fd, v, 8), 8);
+	CHECK_EQ(read(fd, v, 16), 8);
+	CHECK_EQ(v[0], 1);
+}

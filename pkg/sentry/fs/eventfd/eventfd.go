@@ -75,9 +75,10 @@ func (e *EventFD) Read(_ context.Context, dst usermem.Sequence, _ int64) (int, e
 	return 8, nil
 }
 
-// Write implements vfs.File. EAGAIN: the counter would become too high.
+// Write implements vfs.File. EINVAL: not 8 bytes, or the largest value;
+// EAGAIN: the counter would become too high.
 func (e *EventFD) Write(_ context.Context, src usermem.Sequence, _ int64, _ bool) (int, int64, error) {
-	if src.Len() < 8 {
+	if src.Len() != 8 {
 		return 0, 0, unix.EINVAL
 	}
 	e.mu.Lock()
