@@ -15,7 +15,6 @@
 //
 //	Kernel.tasksMu            (the tree of tasks, namespaces, groups and sessions)
 //	  ThreadGroup.signalMu    (pending signals, handlers' use, stop state, masks)
-//	    SignalHandlers.mu
 //	    Timer locks (ktime)
 //	    waiter.Queue locks
 //	FDTable.mu, FSContext.mu  (leaves; vfs is called without them)

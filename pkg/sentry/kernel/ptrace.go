@@ -214,7 +214,7 @@ func (t *Task) tellTracer(tracer *Task, code uint32) {
 	a := ptg.handlers.actions[unix.SIGCHLD]
 	ptg.signalMu.Unlock()
 	if a.Handler != arch.SigIgn && a.Flags&arch.SaNoCldStop == 0 {
-		info := arch.SignalInfo{Signo: int32(unix.SIGCHLD), Code: cldTrapped}
+		info := arch.SignalInfo{Signo: int32(unix.SIGCHLD), Code: arch.CldTrapped}
 		info.SetPID(t.pids.in(tracer.pids.ns))
 		info.SetUID(int32(tracer.UserNamespace().UID(t.Credentials().RealUID)))
 		info.SetStatus(int32(code & 0x7f))
@@ -299,7 +299,7 @@ func (t *Task) ptraceSignalStop(info *arch.SignalInfo) bool {
 			info.SetUID(int32(t.UserNamespace().UID(tracer.Credentials().RealUID)))
 		}
 	}
-	if t.mask&SignalBit(signo) != 0 {
+	if t.mask&arch.SignalBit(signo) != 0 {
 		t.k.enqueueSignal(&t.pending, info, nil, t.Credentials().RealUID, ^uint64(0))
 		return false
 	}

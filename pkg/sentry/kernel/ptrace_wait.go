@@ -148,7 +148,7 @@ func (t *Task) waitTracee(c *Task, o *WaitOptions) (r WaitResult, found bool) {
 	if !o.NoReap {
 		p.unreported = false
 	}
-	r.Code, r.Value = cldTrapped, int32(p.code)
+	r.Code, r.Value = arch.CldTrapped, int32(p.code)
 	r.Status = p.code<<8 | 0x7f
 	return r, true
 }

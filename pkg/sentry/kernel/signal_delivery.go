@@ -64,7 +64,7 @@ func (t *Task) deliverOne(info *arch.SignalInfo) {
 	tg := t.tg
 	signo := info.Signo
 	act := tg.handlers.actions[signo]
-	bit := SignalBit(signo)
+	bit := arch.SignalBit(signo)
 	switch {
 	case act.Handler == arch.SigIgn:
 		tg.signalMu.Unlock()
@@ -144,7 +144,7 @@ func (t *Task) deliverToHandler(info *arch.SignalInfo, act *arch.SignalAct) {
 	t.pctx.FullStateChanged()
 	newMask := t.mask | act.Mask
 	if act.Flags&arch.SaNoDefer == 0 {
-		newMask |= SignalBit(info.Signo)
+		newMask |= arch.SignalBit(info.Signo)
 	}
 	t.SetSignalMask(newMask)
 	if t.altStack.Flags&arch.SsAutodisarm != 0 && t.altStack.Flags&arch.SsDisable == 0 {
@@ -246,9 +246,9 @@ func (t *Task) SignalSets() (thread, shared, blocked, ignored, caught arch.Signa
 		switch t.tg.handlers.actions[i].Handler {
 		case arch.SigDfl:
 		case arch.SigIgn:
-			ignored |= SignalBit(i)
+			ignored |= arch.SignalBit(i)
 		default:
-			caught |= SignalBit(i)
+			caught |= arch.SignalBit(i)
 		}
 	}
 	return t.pending.set, t.tg.pending.set, t.mask, ignored, caught
@@ -266,14 +266,14 @@ func (tg *ThreadGroup) SetSignalAction(signo int32, act *arch.SignalAct) (arch.S
 	if act == nil {
 		return old, nil
 	}
-	if SignalBit(signo)&unblockable != 0 {
+	if arch.SignalBit(signo)&unblockable != 0 {
 		return old, unix.EINVAL
 	}
 	a := *act
 	a.Mask &^= unblockable
 	tg.handlers.actions[signo] = a
 	if tg.handlers.ignores(signo) {
-		tg.discardFromAll(SignalBit(signo))
+		tg.discardFromAll(arch.SignalBit(signo))
 	}
 	return old, nil
 }

@@ -13,19 +13,16 @@ const (
 	firstRTSignal = 32
 )
 
-// SignalBit is the set with signal signo only.
-func SignalBit(signo int32) arch.SignalSet { return 1 << uint(signo-1) }
-
 // Sets of signals by what their default action is (signal(7)).
 var (
-	unblockable        = SignalBit(int32(unix.SIGKILL)) | SignalBit(int32(unix.SIGSTOP))
-	stopSignals        = SignalBit(int32(unix.SIGSTOP)) | SignalBit(int32(unix.SIGTSTP)) | SignalBit(int32(unix.SIGTTIN)) | SignalBit(int32(unix.SIGTTOU))
-	ignoredByDefault   = SignalBit(int32(unix.SIGCHLD)) | SignalBit(int32(unix.SIGURG)) | SignalBit(int32(unix.SIGWINCH)) | SignalBit(int32(unix.SIGCONT))
-	synchronousSignals = SignalBit(int32(unix.SIGSEGV)) | SignalBit(int32(unix.SIGBUS)) | SignalBit(int32(unix.SIGILL)) |
-		SignalBit(int32(unix.SIGTRAP)) | SignalBit(int32(unix.SIGFPE)) | SignalBit(int32(unix.SIGSYS))
-	coreSignals = SignalBit(int32(unix.SIGQUIT)) | SignalBit(int32(unix.SIGILL)) | SignalBit(int32(unix.SIGABRT)) |
-		SignalBit(int32(unix.SIGFPE)) | SignalBit(int32(unix.SIGSEGV)) | SignalBit(int32(unix.SIGBUS)) | SignalBit(int32(unix.SIGTRAP)) |
-		SignalBit(int32(unix.SIGSYS)) | SignalBit(int32(unix.SIGXCPU)) | SignalBit(int32(unix.SIGXFSZ))
+	unblockable        = arch.SignalBit(int32(unix.SIGKILL)) | arch.SignalBit(int32(unix.SIGSTOP))
+	stopSignals        = arch.SignalBit(int32(unix.SIGSTOP)) | arch.SignalBit(int32(unix.SIGTSTP)) | arch.SignalBit(int32(unix.SIGTTIN)) | arch.SignalBit(int32(unix.SIGTTOU))
+	ignoredByDefault   = arch.SignalBit(int32(unix.SIGCHLD)) | arch.SignalBit(int32(unix.SIGURG)) | arch.SignalBit(int32(unix.SIGWINCH)) | arch.SignalBit(int32(unix.SIGCONT))
+	synchronousSignals = arch.SignalBit(int32(unix.SIGSEGV)) | arch.SignalBit(int32(unix.SIGBUS)) | arch.SignalBit(int32(unix.SIGILL)) |
+		arch.SignalBit(int32(unix.SIGTRAP)) | arch.SignalBit(int32(unix.SIGFPE)) | arch.SignalBit(int32(unix.SIGSYS))
+	coreSignals = arch.SignalBit(int32(unix.SIGQUIT)) | arch.SignalBit(int32(unix.SIGILL)) | arch.SignalBit(int32(unix.SIGABRT)) |
+		arch.SignalBit(int32(unix.SIGFPE)) | arch.SignalBit(int32(unix.SIGSEGV)) | arch.SignalBit(int32(unix.SIGBUS)) | arch.SignalBit(int32(unix.SIGTRAP)) |
+		arch.SignalBit(int32(unix.SIGSYS)) | arch.SignalBit(int32(unix.SIGXCPU)) | arch.SignalBit(int32(unix.SIGXFSZ))
 )
 
 // pendingSignals is the queue of one task or thread group. Standard signals are queued at
@@ -44,11 +41,12 @@ type queuedSignal struct {
 	next  *queuedSignal
 }
 
-// add queues a copy of info; false if a standard signal was pending already, or the queue
-// is full. force queues standard signals past the limit.
+// enqueueSignal adds a copy of info to p, on payer's account; false if a standard signal was
+// pending already. EAGAIN: payer has limit real-time signals queued; a standard signal then
+// goes without its siginfo.
 func (k *Kernel) enqueueSignal(p *pendingSignals, info *arch.SignalInfo, timer *PosixTimer, payer auth.KUID, limit uint64) (queued bool, err error) {
 	signo := info.Signo
-	if signo < firstRTSignal && p.set&SignalBit(signo) != 0 {
+	if signo < firstRTSignal && p.set&arch.SignalBit(signo) != 0 {
 		return false, nil
 	}
 	q := &queuedSignal{info: *info, timer: timer, payer: payer}
@@ -56,12 +54,12 @@ func (k *Kernel) enqueueSignal(p *pendingSignals, info *arch.SignalInfo, timer *
 		k.sigqueueMu.Lock()
 		if k.sigqueue[payer] >= limit {
 			k.sigqueueMu.Unlock()
-			if signo >= firstRTSignal && info.Code != siUser {
+			if signo >= firstRTSignal && info.Code != arch.SiUser {
 				return false, unix.EAGAIN
 			}
 			// Like Linux: the signal is delivered, its siginfo is lost.
-			q.info = arch.SignalInfo{Signo: signo, Code: siUser}
-			if signo >= firstRTSignal && p.set&SignalBit(signo) != 0 {
+			q.info = arch.SignalInfo{Signo: signo, Code: arch.SiUser}
+			if signo >= firstRTSignal && p.set&arch.SignalBit(signo) != 0 {
 				return false, nil
 			}
 		} else {
@@ -75,11 +73,9 @@ func (k *Kernel) enqueueSignal(p *pendingSignals, info *arch.SignalInfo, timer *
 		at = &(*at).next
 	}
 	*at = q
-	p.set |= SignalBit(signo)
+	p.set |= arch.SignalBit(signo)
 	return true, nil
 }
-
-const siUser = 0
 
 func (k *Kernel) unpaySignal(q *queuedSignal) {
 	if !q.paid {
@@ -92,7 +88,7 @@ func (k *Kernel) unpaySignal(q *queuedSignal) {
 	k.sigqueueMu.Unlock()
 }
 
-// dequeue removes the first pending signal outside mask: synchronous ones first, then by
+// dequeueSignal removes the first pending signal outside mask: synchronous ones first, then by
 // number. nil: there is none.
 func (k *Kernel) dequeueSignal(p *pendingSignals, mask arch.SignalSet) *queuedSignal {
 	ready := p.set &^ mask
@@ -110,14 +106,14 @@ func (k *Kernel) dequeueSignal(p *pendingSignals, mask arch.SignalSet) *queuedSi
 	q := p.queues[signo]
 	p.queues[signo] = q.next
 	if q.next == nil {
-		p.set &^= SignalBit(signo)
+		p.set &^= arch.SignalBit(signo)
 	}
 	q.next = nil
 	k.unpaySignal(q)
 	return q
 }
 
-// discard drops every pending signal of set.
+// discardSignals drops every pending signal of set.
 func (k *Kernel) discardSignals(p *pendingSignals, set arch.SignalSet) {
 	for s := p.set & set; s != 0; {
 		q := k.dequeueSignal(p, ^s)
@@ -128,9 +124,9 @@ func (k *Kernel) discardSignals(p *pendingSignals, set arch.SignalSet) {
 	}
 }
 
-// SignalHandlers are the actions of a process, shared with CLONE_SIGHAND. They are guarded
-// by the signalMu of the thread group that uses them and by their own mu, which matters
-// when CLONE_SIGHAND is used without CLONE_THREAD.
+// SignalHandlers are the actions of a process, guarded by its signalMu. Processes that
+// share them, by CLONE_SIGHAND without CLONE_THREAD, do so under two locks: a change by one
+// while the other takes a signal is not ordered.
 type SignalHandlers struct {
 	actions [NumSignals + 1]arch.SignalAct
 }
@@ -140,7 +136,7 @@ func (h *SignalHandlers) clone() *SignalHandlers {
 	return &c
 }
 
-// resetForExec gives caught signals back to the default action; ignored ones stay ignored
+// clonedForExec gives caught signals back to the default action; ignored ones stay ignored
 // (execve(2)).
 func (h *SignalHandlers) clonedForExec() *SignalHandlers {
 	c := &SignalHandlers{}
@@ -158,7 +154,7 @@ func (h *SignalHandlers) ignores(signo int32) bool {
 	case arch.SigIgn:
 		return true
 	case arch.SigDfl:
-		return ignoredByDefault&SignalBit(signo) != 0
+		return ignoredByDefault&arch.SignalBit(signo) != 0
 	}
 	return false
 }

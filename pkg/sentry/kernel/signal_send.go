@@ -47,9 +47,9 @@ func (t *Task) sendLocked(info *arch.SignalInfo, group bool, timer *PosixTimer) 
 	}
 	// Stop and continue signals cancel each other before anything else looks at them
 	// (signal(7)); SIGCONT and SIGKILL end a group stop whatever their action is.
-	bit := SignalBit(signo)
+	bit := arch.SignalBit(signo)
 	if bit&stopSignals != 0 {
-		tg.discardFromAll(SignalBit(int32(unix.SIGCONT)))
+		tg.discardFromAll(arch.SignalBit(int32(unix.SIGCONT)))
 	} else if signo == int32(unix.SIGCONT) {
 		tg.discardFromAll(stopSignals)
 		tg.endGroupStopLocked(true)
@@ -107,7 +107,7 @@ func (t *Task) dropsLocked(signo int32, fromInside bool) bool {
 		return unwanted && fromInside
 	}
 	// Init too may wait for a signal that it blocks, by sigwait(3) or a signalfd.
-	if (t.mask|t.realMask)&SignalBit(signo) != 0 || t.ptrace.traced() {
+	if (t.mask|t.realMask)&arch.SignalBit(signo) != 0 || t.ptrace.traced() {
 		return false
 	}
 	if unwanted {
@@ -120,12 +120,12 @@ func (t *Task) dropsLocked(signo int32, fromInside bool) bool {
 // the first that does not block it, the leader before the others.
 func (t *Task) receiverLocked(signo int32, group bool) *Task {
 	if !group {
-		if t.mask&SignalBit(signo) == 0 {
+		if t.mask&arch.SignalBit(signo) == 0 {
 			return t
 		}
 		return nil
 	}
-	bit := SignalBit(signo)
+	bit := arch.SignalBit(signo)
 	var blocked *Task
 	for _, s := range t.tg.tasksSnapshot() {
 		if s.exited.Load() || s.killed {
@@ -155,7 +155,7 @@ func (t *Task) forceSignal(info *arch.SignalInfo) {
 	tg := t.tg
 	tg.signalMu.Lock()
 	defer tg.signalMu.Unlock()
-	bit := SignalBit(info.Signo)
+	bit := arch.SignalBit(info.Signo)
 	if t.mask&bit != 0 || tg.handlers.actions[info.Signo].Handler == arch.SigIgn {
 		tg.handlers.actions[info.Signo].Handler = arch.SigDfl
 		t.mask &^= bit
@@ -168,7 +168,7 @@ func (t *Task) forceSignal(info *arch.SignalInfo) {
 // SIGSEGV of a broken signal frame).
 func (t *Task) ForceSignal(info *arch.SignalInfo) { t.forceSignal(info) }
 
-// SignalProcessGroup sends info to every process of pg. It returns how many there were.
+// SendSignal sends info to every process of pg. It returns how many there were.
 func (pg *ProcessGroup) SendSignal(info *arch.SignalInfo) int {
 	pg.k.tasksMu.RLock()
 	defer pg.k.tasksMu.RUnlock()

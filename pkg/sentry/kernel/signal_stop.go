@@ -92,7 +92,7 @@ func (t *Task) participateInStop() {
 	if tg.stop.tellParent {
 		tg.stop.tellParent = false
 		tg.signalMu.Unlock()
-		tg.notifyParent(cldContinued, int32(unix.SIGCONT))
+		tg.notifyParent(arch.CldContinued, int32(unix.SIGCONT))
 		return
 	}
 	if t.ptrace.traced() {
@@ -124,7 +124,7 @@ func (tg *ThreadGroup) notifyParentStop() {
 	tg.signalMu.Lock()
 	signo := tg.stop.signo
 	tg.signalMu.Unlock()
-	tg.notifyParent(cldStopped, signo)
+	tg.notifyParent(arch.CldStopped, signo)
 }
 
 // notifyParent sends SIGCHLD for a stop or continuation unless the parent set

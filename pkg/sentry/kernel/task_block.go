@@ -29,12 +29,11 @@ func (t *Task) Wake() {
 // interrupt ends a Block that a signal may interrupt, and makes the platform return to the
 // run loop. The caller has changed what the run loop is to see before.
 func (t *Task) interrupt() {
-	t.attention.Store(true)
 	select {
 	case t.interruptC <- struct{}{}:
 	default:
 	}
-	t.pctx.Interrupt()
+	t.kick()
 }
 
 // kick makes the run loop look around without disturbing a sleeping system call.

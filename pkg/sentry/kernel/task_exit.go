@@ -147,7 +147,7 @@ func (t *Task) exitNotify() {
 				ct.creator = nil
 				if s := ct.pdeathSig.Load(); s != 0 {
 					info := arch.NewKernelSignal(s)
-					info.Code = siUser
+					info.Code = arch.SiUser
 					info.SetPID(t.pids.in(ct.pids.ns))
 					ct.tg.signalMu.Lock()
 					ct.sendLocked(&info, true, nil)
@@ -272,8 +272,8 @@ func (tg *ThreadGroup) sendExitSignal(p *ThreadGroup, auto bool) {
 // childInfo is the SIGCHLD siginfo for an ended child, as p sees it.
 func (tg *ThreadGroup) childInfo(p *ThreadGroup, status uint32) arch.SignalInfo {
 	info := arch.SignalInfo{Signo: int32(unix.SIGCHLD)}
-	info.Code, _ = exitCodeOf(status)
-	_, st := exitCodeOf(status)
+	code, st := exitCodeOf(status)
+	info.Code = code
 	info.SetPID(tg.leader.pids.in(p.pidns))
 	info.SetUID(int32(p.leader.UserNamespace().UID(tg.leader.Credentials().RealUID)))
 	info.SetStatus(st)
@@ -283,25 +283,15 @@ func (tg *ThreadGroup) childInfo(p *ThreadGroup, status uint32) arch.SignalInfo 
 	return info
 }
 
-// Codes of SIGCHLD (sigaction(2)).
-const (
-	cldExited    = 1
-	cldKilled    = 2
-	cldDumped    = 3
-	cldTrapped   = 4
-	cldStopped   = 5
-	cldContinued = 6
-)
-
 // exitCodeOf splits a wait(2) status into si_code and si_status.
 func exitCodeOf(status uint32) (code, st int32) {
 	switch {
 	case status&0x7f == 0:
-		return cldExited, int32(status >> 8 & 0xff)
+		return arch.CldExited, int32(status >> 8 & 0xff)
 	case status&0x80 != 0:
-		return cldDumped, int32(status & 0x7f)
+		return arch.CldDumped, int32(status & 0x7f)
 	}
-	return cldKilled, int32(status & 0x7f)
+	return arch.CldKilled, int32(status & 0x7f)
 }
 
 // reparentChildren gives the children of an ending group to the nearest subreaper, or to

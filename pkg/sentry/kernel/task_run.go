@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -114,18 +115,12 @@ func (t *Task) finishSyscall(nr, ret uintptr, err error) {
 // errnoOf finds the errno in an error; an error without one is a bug of the sentry that
 // the application sees as EIO.
 func errnoOf(err error) unix.Errno {
-	if e, ok := err.(unix.Errno); ok {
+	if e, ok := err.(unix.Errno); ok { // nearly always, and without errors.As's reflection
 		return e
 	}
-	for e := err; e != nil; {
-		if n, ok := e.(unix.Errno); ok {
-			return n
-		}
-		u, ok := e.(interface{ Unwrap() error })
-		if !ok {
-			break
-		}
-		e = u.Unwrap()
+	var e unix.Errno
+	if errors.As(err, &e) {
+		return e
 	}
 	return unix.EIO
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/sentry/arch"
 	"runsc/pkg/waiter"
 )
 
@@ -123,13 +124,13 @@ func (t *Task) waitChild(c *ThreadGroup, o *WaitOptions) (r WaitResult, found bo
 		if !o.NoReap {
 			c.stop.unreported = false
 		}
-		r.Code, r.Value = cldStopped, c.stop.signo
+		r.Code, r.Value = arch.CldStopped, c.stop.signo
 		r.Status = uint32(c.stop.signo)<<8 | 0x7f
 	case c.stop.continued && o.Continued:
 		if !o.NoReap {
 			c.stop.continued = false
 		}
-		r.Code, r.Value = cldContinued, int32(unix.SIGCONT)
+		r.Code, r.Value = arch.CldContinued, int32(unix.SIGCONT)
 		r.Status = 0xffff
 	default:
 		c.signalMu.Unlock()

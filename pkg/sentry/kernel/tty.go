@@ -65,7 +65,7 @@ func (s *Session) SetControllingTTY(tty TTY) {
 func (t *Task) Blocks(signo int32) bool {
 	t.tg.signalMu.Lock()
 	defer t.tg.signalMu.Unlock()
-	return t.mask&SignalBit(signo) != 0 || t.tg.handlers.actions[signo].Handler == arch.SigIgn
+	return t.mask&arch.SignalBit(signo) != 0 || t.tg.handlers.actions[signo].Handler == arch.SigIgn
 }
 
 // hangUpSignals are sent to new orphans with stopped members.
