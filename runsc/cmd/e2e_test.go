@@ -689,6 +689,31 @@ func (e *env) childOf(kind string) int {
 	return 0
 }
 
+// kill ends a process with SIGKILL and returns when it is dead: its files are closed, as are
+// those of all others of its pid namespace if it is the init of one. kill(2) alone returns
+// when the signal is sent.
+func kill(t testing.TB, pid int) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatalf("pidfd_open(%d): %v", pid, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		t.Fatalf("killing process %d: %v", pid, err)
+	}
+	dead := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		switch n, err := unix.Poll(dead, int(commandTimeout.Milliseconds())); {
+		case err == unix.EINTR:
+		case err != nil || n == 0:
+			t.Fatalf("process %d has not died of SIGKILL: %d, %v", pid, n, err)
+		default:
+			return
+		}
+	}
+}
+
 // TestDeathDuringCreate kills one of the processes while a hook holds up the client.
 func TestDeathDuringCreate(t *testing.T) {
 	for _, tc := range []struct{ victim, want string }{
@@ -701,19 +726,30 @@ func TestDeathDuringCreate(t *testing.T) {
 			script := fmt.Sprintf("touch %s; while ! test -e %s; do sleep 0.01; done", reached, proceed)
 			e.spec.Hooks = &specs.Hooks{Prestart: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Env: os.Environ()}}}
 			e.writeSpec()
+			created := make(chan struct{})
 			go func() {
-				e.eventually("hook reached", func() bool { _, err := os.Stat(reached); return err == nil })
-				if pid := e.childOf(tc.victim); pid > 0 {
-					syscall.Kill(pid, syscall.SIGKILL)
+				defer close(created)
+				if tc.want == "" {
+					e.run("create", e.id()) // may succeed or not
+					return
 				}
-				os.WriteFile(proceed, nil, 0o644)
+				e.fails(tc.want, "create", e.id())
+			}()
+			func() {
+				defer func() {
+					os.WriteFile(proceed, nil, 0o644)
+					<-created
+				}()
+				e.eventually("hook reached", func() bool { _, err := os.Stat(reached); return err == nil })
+				pid := e.childOf(tc.victim)
+				if pid == 0 {
+					t.Fatalf("no %s", tc.victim)
+				}
+				kill(t, pid)
 			}()
 			if tc.want == "" {
-				e.run("create", e.id()) // may succeed or not
 				e.ok("delete", "--force", e.id())
-				return
 			}
-			e.fails(tc.want, "create", e.id())
 		})
 	}
 }
