@@ -28,12 +28,15 @@ func (t *Task) Wake() {
 
 // interrupt ends a Block that a signal may interrupt, and makes the platform return to the
 // run loop. The caller has changed what the run loop is to see before.
+//
+// The token comes last: who takes it looks at attention, and would go back to sleep for
+// good if that were not set yet.
 func (t *Task) interrupt() {
+	t.kick()
 	select {
 	case t.interruptC <- struct{}{}:
 	default:
 	}
-	t.kick()
 }
 
 // kick makes the run loop look around without disturbing a sleeping system call.
