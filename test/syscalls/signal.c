@@ -719,6 +719,35 @@ TEST(signal_ping_pong)
 	CHECK_EXIT(c, 0);
 }
 
+static pthread_barrier_t rounds_end;
+enum { signal_waiters = 4, signal_rounds = 200 };
+static void *signal_waiter(void *arg)
+{
+	sigset_t s = set_of(SIGRTMIN);
+	for (int i = 0; i < signal_rounds; i++) {
+		SYS(TEMP_FAILURE_RETRY(sigwaitinfo(&s, NULL)));
+		pthread_barrier_wait(&rounds_end);
+	}
+	return arg;
+}
+
+TEST(signals_at_once_go_to_every_thread_that_waits)
+{
+	pthread_t t[signal_waiters];
+	block(SIGRTMIN);
+	pthread_barrier_init(&rounds_end, NULL, signal_waiters + 1);
+	for (int i = 0; i < signal_waiters; i++)
+		CHECK_EQ(pthread_create(&t[i], NULL, signal_waiter, NULL), 0);
+	for (int r = 0; r < signal_rounds; r++) {
+		sleep_ms(1); /* most of them wait by now */
+		for (int i = 0; i < signal_waiters; i++)
+			SYS(sigqueue(getpid(), SIGRTMIN, (union sigval){0}));
+		pthread_barrier_wait(&rounds_end);
+	}
+	for (int i = 0; i < signal_waiters; i++)
+		pthread_join(t[i], NULL);
+}
+
 TEST(signal_storm_does_not_lose_the_loop)
 {
 	on_signal(SIGALRM, counter, 0);

@@ -311,9 +311,13 @@ func (t *Task) SignalReturn() error {
 // TakeSignal removes and returns a pending signal of set, for sigtimedwait(2) and
 // signalfd(2). ok is false if there is none.
 func (t *Task) TakeSignal(set arch.SignalSet) (info arch.SignalInfo, ok bool) {
+	t.tg.signalMu.Lock()
+	defer t.tg.signalMu.Unlock()
+	return t.takeSignalLocked(set)
+}
+
+func (t *Task) takeSignalLocked(set arch.SignalSet) (info arch.SignalInfo, ok bool) {
 	tg := t.tg
-	tg.signalMu.Lock()
-	defer tg.signalMu.Unlock()
 	for {
 		q := t.k.dequeueSignal(&t.pending, ^set)
 		if q == nil {
@@ -356,8 +360,13 @@ func (t *Task) WaitSignal(set arch.SignalSet, deadline int64) (arch.SignalInfo, 
 		t.tg.signalMu.Lock()
 		t.realMask, t.mask = 0, old
 		t.attention.Store(true)
+		info, ok := t.takeSignalLocked(set)
+		// Signals of the process that came meanwhile were offered to t alone.
+		if left := t.tg.pending.set & set & old; left != 0 {
+			t.tg.retargetLocked(t, left)
+		}
 		t.tg.signalMu.Unlock()
-		if info, ok := t.TakeSignal(set); ok {
+		if ok {
 			return info, nil
 		}
 		switch {
