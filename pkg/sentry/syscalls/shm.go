@@ -6,7 +6,7 @@ import (
 	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/kernel"
-	"runsc/pkg/sentry/kernel/auth"
+	"runsc/pkg/sentry/kernel/ipc"
 	"runsc/pkg/sentry/kernel/shm"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/mm"
@@ -20,9 +20,9 @@ var shmSyscalls = []kernel.Syscall{
 	{Number: unix.SYS_SHMCTL, Name: "shmctl", Fn: shmctl, Args: []strace.Format{strace.Dec, strace.Dec, strace.Hex}},
 }
 
-func shmCaller(t *kernel.Task) (*shm.Registry, shm.Caller) {
+func shmCaller(t *kernel.Task) (*shm.Registry, ipc.Caller) {
 	ns := t.IPCNamespace()
-	return ns.Shm, shm.Caller{Creds: t.Credentials(), NS: ns.UserNamespace(), PID: t.PID()}
+	return ns.Shm, ipc.Caller{Creds: t.Credentials(), NS: ns.UserNamespace(), PID: t.PID()}
 }
 
 func shmget(t *kernel.Task, a arch.Args) (uintptr, error) {
@@ -91,12 +91,8 @@ func shmdt(t *kernel.Task, a arch.Args) (uintptr, error) {
 
 // shmidOf is the struct that IPC_STAT copies out, with ids as t's user namespace sees them.
 func shmidOf(t *kernel.Task, i *shm.Info) linux.ShmidDS {
-	ns := t.UserNamespace()
 	return linux.ShmidDS{
-		Perm: linux.IPCPerm{
-			Key: uint32(i.Key), UID: ns.UID(i.UID), GID: ns.GID(i.GID), CUID: ns.UID(i.CUID), CGID: ns.GID(i.CGID),
-			Mode: i.Mode, Seq: uint16(i.ID >> 15),
-		},
+		Perm:  ipcPermOf(t, &i.Perm),
 		Segsz: i.Size, Atime: i.Atime, Dtime: i.Dtime, Ctime: i.Ctime, Cpid: i.Cpid, Lpid: i.Lpid, Nattch: i.Attached,
 	}
 }
@@ -112,9 +108,9 @@ func shmctl(t *kernel.Task, a arch.Args) (uintptr, error) {
 		if err := kernel.CopyIn(t, buf, &ds); err != nil {
 			return 0, err
 		}
-		uid, gid := t.UserNamespace().KUID(ds.Perm.UID), t.UserNamespace().KGID(ds.Perm.GID)
-		if uid == auth.KUID(auth.NoID) || gid == auth.KGID(auth.NoID) {
-			return 0, unix.EINVAL
+		uid, gid, err := newOwner(t, &ds.Perm)
+		if err != nil {
+			return 0, err
 		}
 		return 0, r.Change(c, id, uid, gid, ds.Perm.Mode)
 	case unix.IPC_STAT, linux.ShmStat, linux.ShmStatAny:

@@ -24,8 +24,9 @@ const (
 
 // Access bits of a permission check.
 const (
-	Read  = 0o4
-	Write = 0o2
+	Read    = 0o4
+	Write   = 0o2
+	Execute = 0o1
 )
 
 // Caller is who asks.
@@ -46,7 +47,7 @@ type Perm struct {
 	GID  auth.KGID
 	CUID auth.KUID // creator
 	CGID auth.KGID
-	Mode uint32 // permission bits
+	Mode uint32 // permission bits, and what the kind of object keeps above them
 }
 
 // Base implements Object.
@@ -95,12 +96,12 @@ type Table[T Object] struct {
 	slots []T // zero where free
 	used  int
 	seq   uint16
-	last  int // slot given last
+	last  int // slot given last, -1 at first; going back from it takes the next seq
 }
 
 // NewTable makes a table of at most limit objects.
 func NewTable[T Object](limit int) Table[T] {
-	return Table[T]{limit: min(limit, maxSlots), byKey: make(map[int32]T)}
+	return Table[T]{limit: min(limit, maxSlots), byKey: make(map[int32]T), last: -1}
 }
 
 // Find is the first half of semget(2) and msgget(2): the object of that key, if there is
@@ -135,7 +136,6 @@ func (t *Table[T]) Add(c Caller, key int32, flags uint32, o T) error {
 	for {
 		if slot++; slot >= t.limit {
 			slot = 0
-			t.seq = (t.seq + 1) & (maxSeq >> 1)
 		}
 		if slot >= len(t.slots) {
 			slot = len(t.slots)
@@ -144,6 +144,9 @@ func (t *Table[T]) Add(c Caller, key int32, flags uint32, o T) error {
 		if t.slots[slot] == none {
 			break
 		}
+	}
+	if slot <= t.last {
+		t.seq = (t.seq + 1) & (maxSeq >> 1)
 	}
 	t.last = slot
 	t.slots[slot] = o
@@ -173,6 +176,26 @@ func (t *Table[T]) Get(id int32) (T, error) {
 	return o, nil
 }
 
+// Stat finds the object for IPC_STAT; with bySlot, id is a slot (SHM_STAT and its kin), and
+// with anyone no permission to read is needed (SHM_STAT_ANY). EINVAL: there is none; EACCES.
+func (t *Table[T]) Stat(c Caller, id int32, bySlot, anyone bool) (T, error) {
+	var none, o T
+	if bySlot {
+		if o = t.At(int(id)); o == none {
+			return none, unix.EINVAL
+		}
+	} else {
+		var err error
+		if o, err = t.Get(id); err != nil {
+			return none, err
+		}
+	}
+	if !anyone && !o.Base().Allowed(c, Read) {
+		return none, unix.EACCES
+	}
+	return o, nil
+}
+
 // At returns the object in a slot, or zero.
 func (t *Table[T]) At(slot int) T {
 	if slot < 0 || slot >= len(t.slots) {
@@ -182,12 +205,18 @@ func (t *Table[T]) At(slot int) T {
 	return t.slots[slot]
 }
 
+// ForgetKey takes the key of o away: it can still be found by its identifier.
+func (t *Table[T]) ForgetKey(o T) {
+	if p := o.Base(); p.Key != Private {
+		delete(t.byKey, p.Key)
+		p.Key = Private
+	}
+}
+
 // Remove takes o out of the table.
 func (t *Table[T]) Remove(o T) {
+	t.ForgetKey(o)
 	p := o.Base()
-	if p.Key != Private {
-		delete(t.byKey, p.Key)
-	}
 	var none T
 	t.slots[p.ID%maxSlots] = none
 	t.used--

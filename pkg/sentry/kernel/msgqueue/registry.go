@@ -285,20 +285,9 @@ type Status struct {
 func (r *Registry) Stat(c ipc.Caller, id int32, bySlot, anyone bool) (Status, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var q *Queue
-	var err error
-	if bySlot {
-		if q = r.table.At(int(id)); q == nil {
-			err = unix.EINVAL
-		}
-	} else {
-		q, err = r.table.Get(id)
-	}
+	q, err := r.table.Stat(c, id, bySlot, anyone)
 	if err != nil {
 		return Status{}, err
-	}
-	if !anyone && !q.Allowed(c, ipc.Read) {
-		return Status{}, unix.EACCES
 	}
 	return Status{q.Perm, q.stime, q.rtime, q.ctime, q.bytes, q.limit, len(q.messages), q.lspid, q.lrpid}, nil
 }

@@ -343,20 +343,9 @@ type Status struct {
 func (r *Registry) Stat(c ipc.Caller, id int32, bySlot, anyone bool) (Status, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var s *Set
-	var err error
-	if bySlot {
-		if s = r.table.At(int(id)); s == nil {
-			err = unix.EINVAL
-		}
-	} else {
-		s, err = r.table.Get(id)
-	}
+	s, err := r.table.Stat(c, id, bySlot, anyone)
 	if err != nil {
 		return Status{}, err
-	}
-	if !anyone && !s.Allowed(c, ipc.Read) {
-		return Status{}, unix.EACCES
 	}
 	return Status{s.Perm, s.otime, s.ctime, len(s.sems)}, nil
 }

@@ -22,28 +22,21 @@ import (
 
 	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/kernel/auth"
+	"runsc/pkg/sentry/kernel/ipc"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/pgalloc"
 	"runsc/pkg/sentry/usermem"
 )
 
-// Private is IPC_PRIVATE.
-const Private = 0
-
 // Registry holds the segments of an IPC namespace.
 type Registry struct {
-	mu       sync.Mutex // guards the fields below and the Segments' mutable fields
-	byKey    map[int32]*Segment
-	byIndex  map[int]*Segment
-	lastSeq  int
-	nextSlot int
-	pages    uint64 // of all segments
+	mu    sync.Mutex // guards the fields below and the Segments' mutable fields
+	table ipc.Table[*Segment]
+	pages uint64 // of all segments
 }
 
 // NewRegistry makes an empty registry.
-func NewRegistry() *Registry {
-	return &Registry{byKey: map[int32]*Segment{}, byIndex: map[int]*Segment{}}
-}
+func NewRegistry() *Registry { return &Registry{table: ipc.NewTable[*Segment](linux.ShmMni)} }
 
 // Segment is a piece of shared memory.
 type Segment struct {
@@ -51,148 +44,66 @@ type Segment struct {
 	mf   *pgalloc.MemoryFile
 	fr   memmap.Range // whole pages
 	size uint64       // as asked for, in bytes
-	id   int32
-	slot int
-	cuid auth.KUID
-	cgid auth.KGID
 	cpid int32
 
-	// The fields below are guarded by reg.mu.
-	key                 int32 // Private once the segment is marked for destruction
-	uid                 auth.KUID
-	gid                 auth.KGID
-	mode                uint32 // permission bits and ShmLocked
-	atime, dtime, ctime int64  // seconds
+	// The fields below are guarded by reg.mu. Perm's Mode holds ShmLocked too, its Key is
+	// Private once the segment is marked for destruction.
+	ipc.Perm
+	atime, dtime, ctime int64 // seconds
 	lpid                int32
 	attached            uint64
 	dest                bool // to be destroyed with the last attachment
 	freed               bool
 }
 
-// Caller is who asks.
-type Caller struct {
-	Creds *auth.Credentials
-	// NS owns the IPC namespace; capabilities count in it.
-	NS  *auth.UserNamespace
-	PID int32
-}
-
-// allowed says whether the caller has the access bits (of 0o7) to the segment.
-func (s *Segment) allowed(c Caller, access uint32) bool {
-	mode := s.mode & 0o777
-	switch cr := c.Creds; {
-	case cr.EffectiveUID == s.uid || cr.EffectiveUID == s.cuid:
-		mode >>= 6
-	case inGroup(cr, s.gid) || inGroup(cr, s.cgid):
-		mode >>= 3
-	}
-	return mode&access == access || c.Creds.HasCapabilityIn(unix.CAP_IPC_OWNER, c.NS)
-}
-
-func inGroup(c *auth.Credentials, g auth.KGID) bool {
-	if c.EffectiveGID == g {
-		return true
-	}
-	for _, x := range c.Groups {
-		if x == g {
-			return true
-		}
-	}
-	return false
-}
-
-// mayControl says whether the caller may change or remove the segment.
-func (s *Segment) mayControl(c Caller) bool {
-	u := c.Creds.EffectiveUID
-	return u == s.uid || u == s.cuid || c.Creds.HasCapabilityIn(unix.CAP_SYS_ADMIN, c.NS)
-}
-
 // Get is shmget(2): the id of the segment with that key, made if flags say so. size is in
 // bytes; flags hold IPC_CREAT, IPC_EXCL and permission bits.
-func (r *Registry) Get(c Caller, mf *pgalloc.MemoryFile, key int32, size uint64, flags uint32) (int32, error) {
+func (r *Registry) Get(c ipc.Caller, mf *pgalloc.MemoryFile, key int32, size uint64, flags uint32) (int32, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if key != Private {
-		if s := r.byKey[key]; s != nil {
-			if flags&unix.IPC_CREAT != 0 && flags&unix.IPC_EXCL != 0 {
-				return 0, unix.EEXIST
-			}
-			// Each of the three bit groups of flags asks for access (shmget(2)).
-			want := (flags>>6 | flags>>3 | flags) & 0o7
-			if !s.allowed(c, want) {
-				return 0, unix.EACCES
-			}
-			if size > s.size {
-				return 0, unix.EINVAL
-			}
-			return s.id, nil
-		}
-		if flags&unix.IPC_CREAT == 0 {
-			return 0, unix.ENOENT
-		}
+	s, found, err := r.table.Find(c, key, flags)
+	switch {
+	case err != nil:
+		return 0, err
+	case found && size > s.size:
+		return 0, unix.EINVAL
+	case found:
+		return s.ID, nil
 	}
 	if size < linux.ShmMin || size > linux.ShmMax || memmap.PageUp(size) == 0 {
 		return 0, unix.EINVAL
-	}
-	if len(r.byIndex) >= linux.ShmMni {
-		return 0, unix.ENOSPC
 	}
 	fr, err := mf.Allocate(memmap.PageUp(size), pgalloc.AllocOpts{})
 	if err != nil {
 		return 0, unix.ENOMEM
 	}
-	s := &Segment{
-		reg: r, mf: mf, fr: fr, size: size, key: key, mode: flags & 0o777,
-		uid: c.Creds.EffectiveUID, cuid: c.Creds.EffectiveUID,
-		gid: c.Creds.EffectiveGID, cgid: c.Creds.EffectiveGID,
-		cpid: c.PID, ctime: time.Now().Unix(),
-	}
-	for r.byIndex[r.nextSlot%linux.ShmMni] != nil {
-		r.nextSlot++
-	}
-	// The id says which use of the slot it is, so that stale ids fail.
-	s.slot = r.nextSlot % linux.ShmMni
-	r.nextSlot++
-	r.lastSeq = (r.lastSeq + 1) % 0x8000
-	s.id = int32(r.lastSeq<<15 | s.slot)
-	r.byIndex[s.slot] = s
-	if key != Private {
-		r.byKey[key] = s
+	s = &Segment{reg: r, mf: mf, fr: fr, size: size, cpid: c.PID, ctime: time.Now().Unix()}
+	if err := r.table.Add(c, key, flags, s); err != nil {
+		mf.DecRef(fr)
+		return 0, err
 	}
 	r.pages += fr.Length() / memmap.PageSize
-	return s.id, nil
-}
-
-// find is the segment with that id. EINVAL: there is none. mu is held.
-func (r *Registry) find(id int32) (*Segment, error) {
-	if id < 0 {
-		return nil, unix.EINVAL
-	}
-	s := r.byIndex[int(id)&0x7fff]
-	if s == nil || s.id != id {
-		return nil, unix.EINVAL
-	}
-	return s, nil
+	return s.ID, nil
 }
 
 // Attach finds a segment for shmat(2) and counts one attachment, which the caller drops by
 // DecRef when its mapping, which counts for itself, is made. EACCES: no permission for
 // what flags (SHM_RDONLY, SHM_EXEC) ask.
-func (r *Registry) Attach(c Caller, id int32, flags uint32) (*Segment, error) {
+func (r *Registry) Attach(c ipc.Caller, id int32, flags uint32) (*Segment, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s, err := r.find(id)
+	s, err := r.table.Get(id)
 	if err != nil {
 		return nil, err
 	}
-	want := uint32(0o6)
+	want := uint32(ipc.Read | ipc.Write)
 	if flags&linux.ShmRdonly != 0 {
-		want = 0o4
+		want = ipc.Read
 	}
 	if flags&linux.ShmExec != 0 {
-		want |= 0o1
+		want |= ipc.Execute
 	}
-	if !s.allowed(c, want) {
+	if !s.Allowed(c, want) {
 		return nil, unix.EACCES
 	}
 	s.attached++
@@ -203,7 +114,7 @@ func (r *Registry) Attach(c Caller, id int32, flags uint32) (*Segment, error) {
 
 // Detached records shmdt(2) by the caller; the attachments themselves are counted by the
 // mappings.
-func (s *Segment) Detached(c Caller) {
+func (s *Segment) Detached(c ipc.Caller) {
 	s.reg.mu.Lock()
 	defer s.reg.mu.Unlock()
 	s.dtime = time.Now().Unix()
@@ -211,20 +122,17 @@ func (s *Segment) Detached(c Caller) {
 }
 
 // Remove is IPC_RMID. EPERM: the caller is neither owner, creator nor privileged.
-func (r *Registry) Remove(c Caller, id int32) error {
+func (r *Registry) Remove(c ipc.Caller, id int32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s, err := r.find(id)
+	s, err := r.table.Get(id)
 	if err != nil {
 		return err
 	}
-	if !s.mayControl(c) {
+	if !s.MayControl(c) {
 		return unix.EPERM
 	}
-	if s.key != Private {
-		delete(r.byKey, s.key)
-		s.key = Private
-	}
+	r.table.ForgetKey(s)
 	s.dest = true
 	s.freeIfUnused()
 	return nil
@@ -236,7 +144,7 @@ func (s *Segment) freeIfUnused() {
 		return
 	}
 	s.freed = true
-	delete(s.reg.byIndex, s.slot)
+	s.reg.table.Remove(s)
 	s.reg.pages -= s.fr.Length() / memmap.PageSize
 	s.mf.DecRef(s.fr)
 }
@@ -245,54 +153,53 @@ func (s *Segment) freeIfUnused() {
 func (r *Registry) Release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range r.byIndex {
+	var all []*Segment
+	r.table.Each(func(s *Segment) { all = append(all, s) })
+	for _, s := range all {
 		s.dest = true
 		s.freeIfUnused()
 	}
 }
 
 // Change is IPC_SET: a new owner and permission bits.
-func (r *Registry) Change(c Caller, id int32, uid auth.KUID, gid auth.KGID, mode uint32) error {
+func (r *Registry) Change(c ipc.Caller, id int32, uid auth.KUID, gid auth.KGID, mode uint32) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s, err := r.find(id)
+	s, err := r.table.Get(id)
 	if err != nil {
 		return err
 	}
-	if !s.mayControl(c) {
+	if !s.MayControl(c) {
 		return unix.EPERM
 	}
-	s.uid, s.gid = uid, gid
-	s.mode = s.mode&^0o777 | mode&0o777
+	s.UID, s.GID = uid, gid
+	s.Mode = s.Mode&^0o777 | mode&0o777
 	s.ctime = time.Now().Unix()
 	return nil
 }
 
 // Lock is SHM_LOCK and SHM_UNLOCK: the memory is never swapped anyway.
-func (r *Registry) Lock(c Caller, id int32, lock bool) error {
+func (r *Registry) Lock(c ipc.Caller, id int32, lock bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s, err := r.find(id)
+	s, err := r.table.Get(id)
 	if err != nil {
 		return err
 	}
 	u := c.Creds.EffectiveUID
-	if u != s.uid && u != s.cuid && !c.Creds.HasCapabilityIn(unix.CAP_IPC_LOCK, c.NS) {
+	if u != s.UID && u != s.CUID && !c.Creds.HasCapabilityIn(unix.CAP_IPC_LOCK, c.NS) {
 		return unix.EPERM
 	}
-	s.mode &^= linux.ShmLocked
+	s.Mode &^= linux.ShmLocked
 	if lock {
-		s.mode |= linux.ShmLocked
+		s.Mode |= linux.ShmLocked
 	}
 	return nil
 }
 
 // Info describes a segment. UID and the like are in the root user namespace.
 type Info struct {
-	ID, Key             int32
-	UID, CUID           auth.KUID
-	GID, CGID           auth.KGID
-	Mode                uint32 // with ShmDest and ShmLocked
+	ipc.Perm                   // Mode with ShmDest and ShmLocked
 	Size                uint64 // bytes
 	Resident            uint64 // bytes
 	Atime, Dtime, Ctime int64  // seconds since the epoch
@@ -302,8 +209,7 @@ type Info struct {
 
 func (s *Segment) info() Info {
 	i := Info{
-		ID: s.id, Key: s.key, UID: s.uid, CUID: s.cuid, GID: s.gid, CGID: s.cgid, Mode: s.mode,
-		Size: s.size, Atime: s.atime, Dtime: s.dtime, Ctime: s.ctime, Cpid: s.cpid, Lpid: s.lpid,
+		Perm: s.Perm, Size: s.size, Atime: s.atime, Dtime: s.dtime, Ctime: s.ctime, Cpid: s.cpid, Lpid: s.lpid,
 		Attached: s.attached, Resident: s.mf.Resident(s.fr),
 	}
 	if s.dest {
@@ -314,22 +220,12 @@ func (s *Segment) info() Info {
 
 // Stat is IPC_STAT of an id; with byIndex, SHM_STAT of an index. any skips the permission
 // check (SHM_STAT_ANY).
-func (r *Registry) Stat(c Caller, id int32, byIndex, any bool) (Info, error) {
+func (r *Registry) Stat(c ipc.Caller, id int32, byIndex, any bool) (Info, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var s *Segment
-	if byIndex {
-		if s = r.byIndex[int(id)]; s == nil {
-			return Info{}, unix.EINVAL
-		}
-	} else {
-		var err error
-		if s, err = r.find(id); err != nil {
-			return Info{}, err
-		}
-	}
-	if !any && !s.allowed(c, 0o4) {
-		return Info{}, unix.EACCES
+	s, err := r.table.Stat(c, id, byIndex, any)
+	if err != nil {
+		return Info{}, err
 	}
 	return s.info(), nil
 }
@@ -339,23 +235,16 @@ func (r *Registry) Stat(c Caller, id int32, byIndex, any bool) (Info, error) {
 func (r *Registry) Totals() (used, highest int, pages, resident uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, s := range r.byIndex {
-		highest = max(highest, i)
-		resident += s.mf.Resident(s.fr) / memmap.PageSize
-	}
-	return len(r.byIndex), highest, r.pages, resident
+	r.table.Each(func(s *Segment) { resident += s.mf.Resident(s.fr) / memmap.PageSize })
+	return r.table.Len(), r.table.Highest(), r.pages, resident
 }
 
 // List describes all segments, for /proc/sysvipc/shm.
 func (r *Registry) List() []Info {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make([]Info, 0, len(r.byIndex))
-	for i := 0; i < linux.ShmMni && len(out) < len(r.byIndex); i++ {
-		if s := r.byIndex[i]; s != nil {
-			out = append(out, s.info())
-		}
-	}
+	out := make([]Info, 0, r.table.Len())
+	r.table.Each(func(s *Segment) { out = append(out, s.info()) })
 	return out
 }
 
@@ -389,14 +278,14 @@ func (s *Segment) Translate(required, optional memmap.Range, _ memmap.AccessType
 func (s *Segment) MappedName() string {
 	s.reg.mu.Lock()
 	defer s.reg.mu.Unlock()
-	return fmt.Sprintf("/SYSV%08x (deleted)", uint32(s.key))
+	return fmt.Sprintf("/SYSV%08x (deleted)", uint32(s.Key))
 }
 
 // DeviceID implements memmap.Identity.
 func (*Segment) DeviceID() uint64 { return 1 }
 
 // InodeID implements memmap.Identity.
-func (s *Segment) InodeID() uint64 { return uint64(s.id) }
+func (s *Segment) InodeID() uint64 { return uint64(s.ID) }
 
 // IncRef implements memmap.Identity: one more attachment.
 func (s *Segment) IncRef() {

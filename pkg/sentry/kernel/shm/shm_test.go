@@ -8,11 +8,12 @@ import (
 
 	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/kernel/auth"
+	"runsc/pkg/sentry/kernel/ipc"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/pgalloc"
 )
 
-func setup(t *testing.T) (*Registry, *pgalloc.MemoryFile, func(uid uint32) Caller) {
+func setup(t *testing.T) (*Registry, *pgalloc.MemoryFile, func(uid uint32) ipc.Caller) {
 	t.Helper()
 	mf, err := pgalloc.New()
 	if err != nil {
@@ -20,13 +21,13 @@ func setup(t *testing.T) (*Registry, *pgalloc.MemoryFile, func(uid uint32) Calle
 	}
 	t.Cleanup(mf.Close)
 	ns := auth.NewRootUserNamespace()
-	return NewRegistry(), mf, func(uid uint32) Caller {
+	return NewRegistry(), mf, func(uid uint32) ipc.Caller {
 		k, g := auth.KUID(uid), auth.KGID(uid)
 		var caps auth.CapSet
 		if uid == 0 {
 			caps = auth.AllCaps
 		}
-		return Caller{auth.NewUserCredentials(k, g, nil, caps, caps, 0, caps, 0, ns), ns, int32(uid + 1)}
+		return ipc.Caller{Creds: auth.NewUserCredentials(k, g, nil, caps, caps, 0, caps, 0, ns), NS: ns, PID: int32(uid + 1)}
 	}
 }
 
@@ -113,7 +114,7 @@ func TestRemovedSegmentLivesUntilDetached(t *testing.T) {
 
 func TestChangeLockStat(t *testing.T) {
 	r, mf, as := setup(t)
-	id, _ := r.Get(as(1000), mf, Private, 100, 0o600)
+	id, _ := r.Get(as(1000), mf, ipc.Private, 100, 0o600)
 	if err := r.Change(as(1001), id, 1001, 1001, 0o666); err != unix.EPERM {
 		t.Errorf("change by another: %v", err)
 	}
