@@ -135,6 +135,12 @@ type call struct {
 // Build compiles sets: a call gets the action of the first set that means it, and
 // otherwise def. Calls of another architecture or ABI kill the process.
 func Build(sets []RuleSet, def Action) ([]bpf.Instruction, error) {
+	return BuildForeign(sets, def, KillProcess)
+}
+
+// BuildForeign is Build with an action of its own for calls of another architecture or ABI,
+// which sets cannot name.
+func BuildForeign(sets []RuleSet, def, foreign Action) ([]bpf.Instruction, error) {
 	bodies := map[uintptr][]bpf.Instruction{}
 	closed := map[uintptr]bool{} // the number's body cannot fall through
 	for _, s := range sets {
@@ -168,10 +174,10 @@ func Build(sets []RuleSet, def Action) ([]bpf.Instruction, error) {
 	p := []bpf.Instruction{
 		bpf.Stmt(bpf.LD|bpf.W|bpf.ABS, offArch),
 		bpf.Jump(bpf.JMP|bpf.JEQ|bpf.K, unix.AUDIT_ARCH_X86_64, 1, 0),
-		bpf.Stmt(bpf.RET|bpf.K, uint32(KillProcess)),
+		bpf.Stmt(bpf.RET|bpf.K, uint32(foreign)),
 		bpf.Stmt(bpf.LD|bpf.W|bpf.ABS, offNumber),
 		bpf.Jump(bpf.JMP|bpf.JGE|bpf.K, x32Bit, 0, 1),
-		bpf.Stmt(bpf.RET|bpf.K, uint32(KillProcess)),
+		bpf.Stmt(bpf.RET|bpf.K, uint32(foreign)),
 	}
 	p = append(p, search(calls, def)...)
 	if len(p) > bpf.MaxLength {

@@ -9,7 +9,8 @@ import (
 	"runsc/pkg/abi/linux"
 	"runsc/pkg/log"
 	"runsc/pkg/platform"
-	_ "runsc/pkg/platform/ptrace" // registers itself
+	_ "runsc/pkg/platform/ptrace"  // registers itself
+	_ "runsc/pkg/platform/systrap" // registers itself
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/fs/proc"
 	"runsc/pkg/sentry/kernel"

@@ -2,6 +2,7 @@ package platformtest
 
 import (
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -180,7 +181,7 @@ func (b *badFile) FD() int { return b.fd }
 
 // testOutOfReach: nothing outside of UserRange can be mapped, and what the platform itself
 // has there cannot be written.
-func testOutOfReach(t *testing.T, p platform.Platform) {
+func testOutOfReach(t *testing.T, p platform.Platform, o Options) {
 	pr := newProgram(t, p)
 	c := pr.cpu()
 	_, max := p.UserRange()
@@ -198,22 +199,43 @@ func testOutOfReach(t *testing.T, p platform.Platform) {
 		t.Error("the last page cannot be used")
 	}
 	for addr := max; addr < 1<<47-page; addr += page {
+		if start, end := o.Writable[0], o.Writable[1]; addr >= start && addr < end {
+			addr = end - page
+			continue
+		}
 		if c.poke(addr, 0) {
 			t.Fatalf("the application can write at %#x", addr)
 		}
 	}
-	// Whatever code lies there, its system calls are the application's.
-	for addr := max; addr < max+256; addr++ {
+}
+
+// testJumps: whatever code the platform has in the address space, the application can jump
+// anywhere in it. It may break its own process, but a Switch ends when it is interrupted, and
+// no system call reaches the host.
+func testJumps(t *testing.T, p platform.Platform, o Options) {
+	pr := newProgram(t, p)
+	c := pr.cpu()
+	for addr := o.Code[0]; addr < o.Code[1]; addr++ {
 		c.ac.SetIP(addr)
-		for range 8 {
-			c.ac.Regs.Rax = unix.SYS_EXIT_GROUP
-			if _, err := c.c.Switch(c.as, c.ac); err != nil {
+		c.ac.Regs.Rax = unix.SYS_EXIT_GROUP
+		c.ac.Regs.R8 = uint64(dataAddr)
+		timer := time.AfterFunc(2*time.Millisecond, c.c.Interrupt)
+		begin := time.Now()
+		_, err := c.c.Switch(c.as, c.ac)
+		timer.Stop()
+		if d := time.Since(begin); d > 10*time.Second {
+			t.Errorf("jump to %#x: an interrupt took %v", addr, d)
+		}
+		if err != nil {
+			if !o.MayBreak {
 				t.Fatalf("jump to %#x: %v", addr, err)
 			}
+			pr = newProgram(t, p)
+			c = pr.cpu()
 		}
 	}
-	if _, ok := c.peek(dataAddr); !ok {
-		t.Error("the address space is broken")
+	if _, ok := newProgram(t, p).cpu().peek(dataAddr); !ok {
+		t.Error("other address spaces are broken")
 	}
 }
 

@@ -25,9 +25,21 @@ const (
 	dataAddr = uintptr(0x50_0000)
 )
 
-// Run runs all tests on a platform that make makes. stubs counts the host processes that
-// serve the platform's address spaces; nil if it has none.
-func Run(t *testing.T, make func() (platform.Platform, error), stubs func() int) {
+// Options say what is different between platforms.
+type Options struct {
+	// Stubs counts the host processes that serve the platform's address spaces; nil if it
+	// has none.
+	Stubs func() int
+	// Code is where the platform's own code lies in application address spaces, and
+	// Writable what the application can write there, because nothing in it is believed.
+	Code, Writable [2]uintptr
+	// MayBreak says that an application that jumps into Code may lose its process.
+	MayBreak bool
+}
+
+// Run runs all tests on a platform that make makes.
+func Run(t *testing.T, make func() (platform.Platform, error), o Options) {
+	stubs := o.Stubs
 	p, err := make()
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +65,8 @@ func Run(t *testing.T, make func() (platform.Platform, error), stubs func() int)
 		{"BatchOrder", testBatch},
 		{"LargeBatch", testLargeBatch},
 		{"MappingErrors", testMappingErrors},
-		{"OutOfReach", testOutOfReach},
+		{"OutOfReach", func(t *testing.T, p platform.Platform) { testOutOfReach(t, p, o) }},
+		{"JumpsIntoTheStub", func(t *testing.T, p platform.Platform) { testJumps(t, p, o) }},
 		{"Isolation", testIsolation},
 		{"InterruptBefore", testInterruptBefore},
 		{"InterruptRunning", testInterruptRunning},

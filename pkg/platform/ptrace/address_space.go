@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/platform"
+	"runsc/pkg/platform/hostmap"
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/memmap"
 )
@@ -22,11 +23,8 @@ type addressSpace struct {
 
 	released atomic.Bool
 
-	mu     sync.Mutex // guards the fields below, and is held while orders are carried out
-	mapped spans      // where something is mapped
-	list   []order    // the sentry's view of the process's orders
-	n      int        // orders in list
-	failed error      // the first error of the present batch
+	mu     sync.Mutex // guards orders, and is held while they are carried out
+	orders hostmap.Recorder
 
 	threadsMu sync.Mutex      // guards the fields below
 	threads   map[int]*thread // by the OS thread that traces them
@@ -36,165 +34,44 @@ type addressSpace struct {
 
 // MapFile implements platform.Ops.
 func (as *addressSpace) MapFile(addr uintptr, f memmap.File, fr memmap.Range, at memmap.AccessType, precommit bool) error {
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	as.mapFile(addr, f, fr, at, precommit)
-	return as.flush()
+	return as.Batch(func(ops platform.Ops) { ops.MapFile(addr, f, fr, at, precommit) })
 }
 
 // Unmap implements platform.Ops.
 func (as *addressSpace) Unmap(addr, length uintptr) error {
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	as.unmap(addr, length)
-	return as.flush()
+	return as.Batch(func(ops platform.Ops) { ops.Unmap(addr, length) })
 }
 
 // Protect implements platform.Ops.
 func (as *addressSpace) Protect(addr, length uintptr, at memmap.AccessType) error {
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	as.protect(addr, length, at)
-	return as.flush()
+	return as.Batch(func(ops platform.Ops) { ops.Protect(addr, length, at) })
 }
 
 // Batch implements platform.AddressSpace.
 func (as *addressSpace) Batch(f func(platform.Ops)) error {
 	as.mu.Lock()
 	defer as.mu.Unlock()
-	f((*batch)(as))
-	return as.flush()
+	f(&as.orders)
+	return as.orders.Flush()
 }
 
-// batch is an addressSpace with mu held: its changes wait for the end of the batch.
-type batch addressSpace
-
-// MapFile implements platform.Ops.
-func (b *batch) MapFile(addr uintptr, f memmap.File, fr memmap.Range, at memmap.AccessType, precommit bool) error {
-	(*addressSpace)(b).mapFile(addr, f, fr, at, precommit)
-	return nil
-}
-
-// Unmap implements platform.Ops.
-func (b *batch) Unmap(addr, length uintptr) error {
-	(*addressSpace)(b).unmap(addr, length)
-	return nil
-}
-
-// Protect implements platform.Ops.
-func (b *batch) Protect(addr, length uintptr, at memmap.AccessType) error {
-	(*addressSpace)(b).protect(addr, length, at)
-	return nil
-}
-
-// valid says whether an application may have something in the range: the stub's own
-// pages are out of reach.
-func valid(addr, length uintptr) bool {
-	return addr+length >= addr && addr+length <= stubBase && (addr|length)&(memmap.PageSize-1) == 0
-}
-
-// mapFile, unmap and protect add orders. Preconditions: as.mu is locked.
-func (as *addressSpace) mapFile(addr uintptr, f memmap.File, fr memmap.Range, at memmap.AccessType, precommit bool) {
-	length := uintptr(fr.Length())
-	if length == 0 {
-		return
-	}
-	if !valid(addr, length) {
-		as.fail(unix.EINVAL)
-		return
-	}
-	flags := uint64(unix.MAP_SHARED | unix.MAP_FIXED)
-	if precommit {
-		flags |= unix.MAP_POPULATE
-	}
-	as.order(order{nr: unix.SYS_MMAP, args: [6]uint64{uint64(addr), uint64(length), uint64(at.Prot()), flags, uint64(f.FD()), fr.Start}})
-	as.mapped.add(addr, addr+length)
-}
-
-func (as *addressSpace) unmap(addr, length uintptr) {
-	if length == 0 {
-		return
-	}
-	if !valid(addr, length) {
-		as.fail(unix.EINVAL)
-		return
-	}
-	// One call from the first mapped byte to the last; holes do no harm.
-	var all span
-	as.mapped.within(addr, addr+length, func(start, end uintptr) {
-		if all.end == 0 {
-			all.start = start
-		}
-		all.end = end
-	})
-	if all.end == 0 {
-		return
-	}
-	as.order(order{nr: unix.SYS_MUNMAP, args: [6]uint64{uint64(all.start), uint64(all.end - all.start)}})
-	as.mapped.remove(addr, addr+length)
-}
-
-func (as *addressSpace) protect(addr, length uintptr, at memmap.AccessType) {
-	if !valid(addr, length) {
-		as.fail(unix.EINVAL)
-		return
-	}
-	// mprotect(2) stops at holes.
-	as.mapped.within(addr, addr+length, func(start, end uintptr) {
-		as.order(order{nr: unix.SYS_MPROTECT, args: [6]uint64{uint64(start), uint64(end - start), uint64(at.Prot())}})
-	})
-}
-
-// fail remembers the first error of a batch.
-func (as *addressSpace) fail(err error) {
-	if as.failed == nil {
-		as.failed = err
-	}
-}
-
-// order adds o to the list; a full list is carried out first.
-func (as *addressSpace) order(o order) {
-	if as.n == len(as.list) {
-		as.execute()
-	}
-	as.list[as.n] = o
-	as.n++
-}
-
-// flush carries out what is in the list and ends the batch. Preconditions: as.mu is locked.
-func (as *addressSpace) flush() error {
-	as.execute()
-	err := as.failed
-	as.failed = nil
-	return err
-}
-
-// execute makes a thread of the process carry out the list: the one that the calling OS
-// thread traces, which cannot be running now, or else the leader.
-func (as *addressSpace) execute() {
-	if as.n == 0 {
-		return
-	}
+// execute makes a thread of the process carry out the first n orders: the one that the
+// calling OS thread traces, which cannot be running now, or else the leader. as.mu is locked.
+func (as *addressSpace) execute(n int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var err error
 	if th := as.threadForChange(gettid()); th != nil {
-		err = as.executeOn(th)
-	} else {
-		err = as.tracer.do(func() error { return as.executeOn(as.leader) })
+		return as.executeOn(th, n)
 	}
-	as.n = 0
-	if err != nil {
-		as.fail(err)
-	}
+	return as.tracer.do(func() error { return as.executeOn(as.leader, n) })
 }
 
-// executeOn carries out the list on a thread that the caller traces. After an error
+// executeOn carries out the first n orders on a thread that the caller traces. After an error
 // the rest of the list is carried out nevertheless.
-func (as *addressSpace) executeOn(th *thread) error {
+func (as *addressSpace) executeOn(th *thread, n int) error {
 	var first error
-	end := uint64(ordersBase + as.n*64)
-	for at := uint64(ordersBase); at < end; at += 64 {
+	end := uint64(ordersBase + n*hostmap.SizeofCall)
+	for at := uint64(ordersBase); at < end; at += hostmap.SizeofCall {
 		r := stubRegs(stubOrders)
 		r.Rbx, r.R12 = at, end
 		if err := th.run(&r); err != nil {

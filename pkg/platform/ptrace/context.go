@@ -28,8 +28,8 @@ type taskContext struct {
 
 	fpOn *thread // the thread that holds FP state as it is in the arch.Context
 
-	lastFault span // the last fault's instruction and address
-	switches  uint // how many there were
+	lastFault [2]uintptr // the last fault's instruction and address
+	switches  uint       // how many there were
 }
 
 // Interrupt implements platform.Context.

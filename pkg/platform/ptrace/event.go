@@ -138,7 +138,7 @@ func (c *taskContext) signalEvent(ac *arch.Context, sig unix.Signal, info *arch.
 	// the address might as well be that of data; it is taken for code when the repair of
 	// data did not help.
 	rip := uintptr(ac.Regs.Rip)
-	fault := span{rip, addr}
+	fault := [2]uintptr{rip, addr}
 	if addr == rip || fault == c.lastFault && addr-rip < maxInstruction && addr&(memmap.PageSize-1) == 0 {
 		ev.Access, ev.AccessUnknown = memmap.Execute, false
 		ac.ErrorCode |= errExecute

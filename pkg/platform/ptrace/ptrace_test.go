@@ -28,7 +28,7 @@ func stubPIDs(parent int) (pids []int) {
 func stubs() int { return len(stubPIDs(os.Getpid())) }
 
 func TestConformance(t *testing.T) {
-	platformtest.Run(t, func() (platform.Platform, error) { return New() }, stubs)
+	platformtest.Run(t, func() (platform.Platform, error) { return New() }, platformtest.Options{Stubs: stubs, Code: [2]uintptr{stubBase, stubBase + 256}})
 }
 
 func BenchmarkPtrace(b *testing.B) {

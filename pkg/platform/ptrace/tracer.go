@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/platform/hostmap"
 	"runsc/pkg/sentry/arch"
 )
 
@@ -125,7 +126,8 @@ func (t *tracer) fork() (*addressSpace, error) {
 	}
 	// It inherits the zygote's CPU.
 	leader := &thread{tgid: int(pid), tid: int(pid), tracer: t.zygote.tracer, cpu: t.zygote.boundTo()}
-	as := &addressSpace{tracer: t, leader: leader, slot: slot, list: t.orders.list(slot), threads: map[int]*thread{}, asked: map[int]int{}}
+	as := &addressSpace{tracer: t, leader: leader, slot: slot, threads: map[int]*thread{}, asked: map[int]int{}}
+	as.orders = hostmap.Recorder{Limit: stubBase, List: t.orders.list(slot), Run: as.execute}
 	if _, err := leader.wait(); err != nil { // it starts with a stop
 		as.kill()
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/bpf"
+	"runsc/pkg/platform/hostmap"
 	"runsc/pkg/seccomp"
 	"runsc/pkg/sentry/arch"
 )
@@ -247,13 +248,6 @@ func (m *orderMemory) take() (int, error) {
 
 func (m *orderMemory) give(slot int) { m.slots <- slot }
 
-func (m *orderMemory) list(slot int) []order {
-	return unsafe.Slice((*order)(unsafe.Pointer(&m.mem[slot*ordersSize])), ordersSize/unsafe.Sizeof(order{}))
-}
-
-// order is one system call in a list.
-type order struct {
-	nr   uint64
-	args [6]uint64
-	_    uint64
+func (m *orderMemory) list(slot int) []hostmap.Call {
+	return unsafe.Slice((*hostmap.Call)(unsafe.Pointer(&m.mem[slot*ordersSize])), ordersSize/hostmap.SizeofCall)
 }

@@ -1,4 +1,4 @@
-package ptrace
+package hostmap
 
 import "sort"
 

@@ -1,0 +1,171 @@
+package systrap
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"runsc/pkg/platform"
+	"runsc/pkg/platform/hostmap"
+	"runsc/pkg/sentry/arch"
+	"runsc/pkg/sentry/memmap"
+)
+
+// addressSpace is a stub process.
+type addressSpace struct {
+	*process
+	recorder hostmap.Recorder // guarded by process.mu
+
+	threadsMu sync.Mutex // guards the fields below; may be locked before process.mu
+	threads   []*thread  // all, by slot of the process
+	idle      []*thread  // those that no context has
+}
+
+// thread is a thread of a stub process that runs application code of one context at a time.
+type thread struct {
+	as     *addressSpace
+	tid    int
+	index  int    // in as.threads
+	slot   int    // of Platform.threads
+	addr   uint64 // of the slot in the stub process
+	shared *shared
+	mem    []byte // the slot
+
+	// What was last loaded into the segment bases.
+	fsBase, gsBase uint64
+}
+
+// MapFile implements platform.Ops.
+func (as *addressSpace) MapFile(addr uintptr, f memmap.File, fr memmap.Range, at memmap.AccessType, precommit bool) error {
+	return as.Batch(func(ops platform.Ops) { ops.MapFile(addr, f, fr, at, precommit) })
+}
+
+// Unmap implements platform.Ops.
+func (as *addressSpace) Unmap(addr, length uintptr) error {
+	return as.Batch(func(ops platform.Ops) { ops.Unmap(addr, length) })
+}
+
+// Protect implements platform.Ops.
+func (as *addressSpace) Protect(addr, length uintptr, at memmap.AccessType) error {
+	return as.Batch(func(ops platform.Ops) { ops.Protect(addr, length, at) })
+}
+
+// Batch implements platform.AddressSpace.
+func (as *addressSpace) Batch(f func(platform.Ops)) error {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	f(&as.recorder)
+	return as.recorder.Flush()
+}
+
+// Release implements platform.AddressSpace. The process is reaped by its watcher.
+func (as *addressSpace) Release() { as.kill() }
+
+// died frees what the process held.
+func (as *addressSpace) died() {
+	as.threadsMu.Lock()
+	for _, th := range as.threads {
+		atomic.StoreUint32(&th.shared.state, stateDead)
+		futexWakeAll(&th.shared.state)
+	}
+	threads := as.threads
+	as.threads, as.idle = nil, nil
+	as.threadsMu.Unlock()
+	as.p.retire(as, threads)
+}
+
+// acquire returns a thread that no context has.
+func (as *addressSpace) acquire() (*thread, error) {
+	as.threadsMu.Lock()
+	defer as.threadsMu.Unlock()
+	if n := len(as.idle); n > 0 {
+		th := as.idle[n-1]
+		as.idle = as.idle[:n-1]
+		return th, nil
+	}
+	return as.newThread()
+}
+
+// release takes a thread back. It sleeps in the stub until it has the next context.
+func (as *addressSpace) release(th *thread) {
+	as.threadsMu.Lock()
+	defer as.threadsMu.Unlock()
+	as.idle = append(as.idle, th)
+}
+
+// newThread makes a thread. threadsMu is locked.
+func (as *addressSpace) newThread() (*thread, error) {
+	if as.dead.Load() {
+		return nil, errDead{as.pid}
+	}
+	index := len(as.threads)
+	if index == maxThreads {
+		return nil, unix.EAGAIN
+	}
+	slot, err := as.p.threads.take()
+	if err != nil {
+		return nil, err
+	}
+	addr := uint64(threadsBase + index*slotSize)
+	th := &thread{as: as, index: index, slot: slot, addr: addr, mem: as.p.threads.bytes(slot), shared: (*shared)(as.p.threads.pointer(slot))}
+	s := th.shared
+	*s = shared{state: stateApp, self: addr, gs: addr, regs: arch.NewRegisters()}
+	th.gsBase = addr
+	as.threads = append(as.threads, th)
+
+	as.mu.Lock()
+	as.page.altStack.sp, as.page.altStack.flags, as.page.altStack.size = addr+offAltStack, 0, altStack
+	as.list[0] = hostmap.Call{Nr: unix.SYS_MMAP, Args: [6]uint64{addr, slotSize, unix.PROT_READ | unix.PROT_WRITE,
+		unix.MAP_SHARED | unix.MAP_FIXED, uint64(as.p.threads.file.Fd()), uint64(as.p.threads.offset(slot))}}
+	as.list[1] = hostmap.Call{Nr: unix.SYS_CLONE, Args: [6]uint64{threadFlags, 0, 0, 0, addr}, Child: codeBase + offThread}
+	err = as.execute(2)
+	if err == nil {
+		// The window must not change until the thread has used it.
+		th.sleepUntilEvent()
+	}
+	as.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if as.dead.Load() || s.kind != kindStarted {
+		return nil, errDead{as.pid}
+	}
+	th.tid = int(s.tid)
+	if err := tgkill(as.pid, th.tid, 0); err != nil {
+		return nil, fmt.Errorf("thread %d of stub process %d: %w", th.tid, as.pid, err)
+	}
+	return th, nil
+}
+
+// sleepUntilEvent waits until the thread has an event, or is dead.
+func (th *thread) sleepUntilEvent() {
+	s := th.shared
+	if !atomic.CompareAndSwapUint32(&s.state, stateApp, stateAppWatched) {
+		return
+	}
+	for atomic.LoadUint32(&s.state) == stateAppWatched && !th.as.dead.Load() {
+		futexSleep(&s.state, stateAppWatched)
+	}
+}
+
+// answer gives control to the thread.
+func (th *thread) answer(a uint32) {
+	s := th.shared
+	s.answer = a
+	if atomic.SwapUint32(&s.state, stateApp) == stateSentrySleep {
+		unix.RawSyscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&s.state)), futexWake, 1)
+	}
+}
+
+// at is the sentry's view of n bytes at an address of the thread's slot, or nil if they do not lie
+// in it.
+func (th *thread) at(addr uint64, n int) []byte {
+	off := addr - th.addr
+	if off > slotSize || off+uint64(n) > slotSize {
+		return nil
+	}
+	return th.mem[off : off+uint64(n) : off+uint64(n)]
+}
