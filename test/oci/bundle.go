@@ -30,13 +30,18 @@ func NewBundle(t testing.TB, rootfs string, spec *specs.Spec) *Bundle {
 // Write replaces the bundle's config.json.
 func (b *Bundle) Write(t testing.TB, spec *specs.Spec) {
 	t.Helper()
+	if err := WriteConfig(b.Dir, spec); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// WriteConfig makes a directory a bundle.
+func WriteConfig(dir string, spec *specs.Spec) error {
 	data, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := os.WriteFile(filepath.Join(b.Dir, "config.json"), data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return os.WriteFile(filepath.Join(dir, "config.json"), data, 0o644)
 }
 
 // Spec is a root container with every capability this process has, all the usual mounts, a
@@ -77,6 +82,14 @@ func Spec(args ...string) *specs.Spec {
 // AddMount puts a mount at the end of the list.
 func AddMount(s *specs.Spec, typ, source, dest string, options ...string) {
 	s.Mounts = append(s.Mounts, specs.Mount{Destination: dest, Type: typ, Source: source, Options: options})
+}
+
+// AddBinds adds read-only binds, given as pairs "host path:path inside".
+func AddBinds(s *specs.Spec, binds ...string) {
+	for _, b := range binds {
+		from, to, _ := strings.Cut(b, ":")
+		AddMount(s, "bind", from, to, "rbind", "ro")
+	}
 }
 
 // capNames are the capabilities by number; see capabilities(7).

@@ -55,18 +55,26 @@ func Path(t testing.TB) string {
 // Top is the root of the source tree.
 func Top(t testing.TB) string {
 	t.Helper()
+	dir, err := FindTop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// FindTop looks for the root of the source tree from the working directory upwards.
+func FindTop() (string, error) {
 	dir, err := os.Getwd()
 	for err == nil {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
+			return dir, nil
 		}
 		if dir == "/" {
-			break
+			return "", errors.New("no go.mod above the working directory")
 		}
 		dir = filepath.Dir(dir)
 	}
-	t.Fatalf("no go.mod above the working directory: %v", err)
-	return ""
+	return "", err
 }
 
 // NeedRoot skips the test unless it runs as root.
@@ -81,16 +89,23 @@ func NeedRoot(t testing.TB) {
 // end of the test.
 func New(t testing.TB, platform string) *Runtime {
 	t.Helper()
-	r := &Runtime{Path: Path(t), Root: filepath.Join(ShortDir(t), "s"), Platform: platform}
+	r := Open(Path(t), filepath.Join(ShortDir(t), "s"), platform)
+	t.Cleanup(r.RemoveAll)
+	return r
+}
+
+// Open returns a runtime with the given program and state directory. What is left in it at
+// the end is the caller's to remove, see RemoveAll.
+func Open(path, root, platform string) *Runtime {
+	r := &Runtime{Path: path, Root: root, Platform: platform}
 	if !r.IsRunc() {
 		// The suites test no network but the loopback.
 		r.flags = append(r.flags, "--network=none")
 		if platform != "" {
 			r.flags = append(r.flags, "--platform="+platform)
 		}
+		r.flags = append(r.flags, strings.Fields(os.Getenv("RUNTIME_FLAGS"))...)
 	}
-	r.flags = append(r.flags, strings.Fields(os.Getenv("RUNTIME_FLAGS"))...)
-	t.Cleanup(r.removeAll)
 	return r
 }
 
@@ -101,7 +116,8 @@ func (r *Runtime) IsRunc() bool {
 	return name == "runc" || name == "crun"
 }
 
-func (r *Runtime) removeAll() {
+// RemoveAll deletes the containers that the state directory still has.
+func (r *Runtime) RemoveAll() {
 	entries, err := os.ReadDir(r.Root)
 	if err != nil || len(entries) == 0 {
 		return
@@ -120,8 +136,8 @@ func (r *Runtime) Command(args ...string) *exec.Cmd {
 // A Result is how a command ended.
 type Result struct {
 	Stdout, Stderr string
-	Code           int // 128+N when signal N killed it, -1 when it could not be started
-	TimedOut       bool
+	Code           int  // 128+N when signal N killed it, -1 when it could not be started
+	TimedOut       bool // or the context was done
 	Took           time.Duration
 }
 
@@ -142,6 +158,11 @@ func (r *Runtime) Run(limit time.Duration, args ...string) Result {
 // Run runs a command to its end, or kills it and everything that it started in its
 // process group.
 func Run(limit time.Duration, cmd *exec.Cmd) Result {
+	return RunContext(context.Background(), limit, cmd)
+}
+
+// RunContext is Run that also kills when the context is done.
+func RunContext(ctx context.Context, limit time.Duration, cmd *exec.Cmd) Result {
 	var stdout, stderr bytes.Buffer
 	if cmd.Stdout == nil {
 		cmd.Stdout = &stdout
@@ -154,7 +175,7 @@ func Run(limit time.Duration, cmd *exec.Cmd) Result {
 	}
 	// A grandchild that keeps the pipes must not hang the test.
 	cmd.WaitDelay = 2 * time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	began := time.Now()
 	res := Result{}

@@ -1,7 +1,6 @@
 package software
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +8,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"runsc/test/oci"
 )
@@ -45,35 +42,25 @@ var programs = []program{
 	{name: "go-build", args: []string{"bash", "-c", `cd /src && go build -trimpath -o /work/runsc ./cmd/runsc && sha256sum /work/runsc && /work/runsc --version`}, goEnv: true},
 }
 
-// An overlay gives each run the cached root filesystem with changes of its own.
-type overlay struct{ lower, upper, work, merged string }
-
-func newOverlay(t *testing.T, lower string) overlay {
+func newOverlay(t *testing.T, lower string) *oci.Overlay {
 	t.Helper()
-	// Beside the cache: an upper directory may not lie on every filesystem, /tmp's for one.
-	dir, err := os.MkdirTemp(filepath.Dir(lower), "run-")
+	o, err := oci.NewOverlay(lower)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	o := overlay{lower, filepath.Join(dir, "upper"), filepath.Join(dir, "work"), filepath.Join(dir, "merged")}
-	for _, d := range []string{o.upper, o.work, o.merged} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			t.Fatal(err)
+	t.Cleanup(func() {
+		if err := o.Remove(); err != nil {
+			t.Error(err)
 		}
-	}
+	})
 	return o
-}
-
-func (o overlay) options() string {
-	return fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", o.lower, o.upper, o.work)
 }
 
 // env is what a program gets in both runs.
 func env(p program) []string {
 	e := []string{"PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", "TERM=dumb"}
 	if p.goEnv {
-		e = append(e, "GOPROXY=off", "GOFLAGS=-buildvcs=false", "GOCACHE=/work/cache", "GOMODCACHE=/go", "GOTOOLCHAIN=local", "CGO_ENABLED=0", "GOTELEMETRY=off")
+		e = append(e, oci.GoEnv()...)
 	}
 	return e
 }
@@ -82,47 +69,35 @@ func env(p program) []string {
 func binds(t *testing.T, p program, scripts string) []string {
 	b := []string{scripts + ":/tests"}
 	if p.goEnv {
-		value := func(name string) string {
-			out, err := exec.Command("go", "env", name).Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			return strings.TrimSpace(string(out))
+		more, err := oci.GoBinds(oci.Top(t))
+		if err != nil {
+			t.Fatal(err)
 		}
-		b = append(b, value("GOROOT")+":/usr/local/go", value("GOMODCACHE")+":/go", oci.Top(t)+":/src")
+		b = append(b, more...)
 	}
 	return b
 }
 
-// native runs a program in a chroot. The overlay is mounted in a namespace of the run's
-// own, so that nothing can be left mounted.
+// inWork is a command that runs the program in /work, with all that it says on stdout.
+func inWork(p program) []string {
+	return append([]string{"/bin/sh", "-c", `cd /work && exec "$@" 2>&1`, "sh"}, p.args...)
+}
+
+// native runs a program in a chroot.
 func native(t *testing.T, lower, scripts string, p program) oci.Result {
-	o := newOverlay(t, lower)
-	inner := oci.NativeChroot(o.merged, nil, binds(t, p, scripts), append([]string{"/bin/sh", "-c", `cd /work && exec "$@" 2>&1`, "sh"}, p.args...)...)
-	cmd := exec.Command("unshare", append([]string{"--mount", "/bin/sh", "-c", `mount -t overlay overlay -o "$1" "$2" || exit 90; shift 2; exec "$@"`, "sh", o.options(), o.merged}, inner.Args...)...)
-	cmd.Env = env(p)
-	cmd.SysProcAttr = inner.SysProcAttr
-	return oci.Run(limit(p), cmd)
+	return oci.Run(limit(p), newOverlay(t, lower).Native(env(p), binds(t, p, scripts), inWork(p)...))
 }
 
 // inside runs a program in a container on its own overlay.
 func inside(t *testing.T, r *oci.Runtime, lower, scripts string, p program) oci.Result {
 	o := newOverlay(t, lower)
-	if err := unix.Mount("overlay", o.merged, "overlay", 0, o.options()); err != nil {
+	if err := o.Mount(); err != nil {
 		t.Skipf("no overlay on this machine: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(o.merged, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	s := oci.Spec(append([]string{"/bin/sh", "-c", `cd /work && exec "$@" 2>&1`, "sh"}, p.args...)...)
+	s := oci.Spec(inWork(p)...)
 	s.Process.Env = env(p)
-	for _, b := range binds(t, p, scripts) {
-		src, dst, _ := strings.Cut(b, ":")
-		oci.AddMount(s, "bind", src, dst, "rbind", "ro")
-	}
-	b := oci.NewBundle(t, o.merged, s)
+	oci.AddBinds(s, binds(t, p, scripts)...)
+	b := oci.NewBundle(t, o.Root(), s)
 	id := oci.ID("soft")
 	res := r.Run(limit(p), "run", "--bundle", b.Dir, id)
 	if res.TimedOut {
