@@ -1,7 +1,7 @@
 # make            builds bin/runsc
 # make run        builds it and runs a command of this machine's root in a sandbox
 # make test       everything this machine can run, with a summary; test-PHASE runs one phase
-# make bench      measures native, runc and ours, as a table
+# make bench      measures native, runc and ours, as tables; BENCH= takes options, see test/bench
 # make fuzz       every fuzz target for FUZZTIME each
 #
 # RUNTIME=/usr/sbin/runc make test-e2e   checks the tests themselves against another runtime
@@ -20,8 +20,8 @@ export CGO_ENABLED ?= 0
 
 PHASES = vet unit race arch syscalls busybox e2e software
 GOSUM  = bin/gosum
-# All tests beside the code, not those of test/.
-UNIT   = ./cmd/... ./pkg/... ./runsc/...
+# All tests beside the code, not the suites of test/.
+UNIT   = ./cmd/... ./pkg/... ./runsc/... ./test/bench
 
 .DEFAULT_GOAL := all
 .PHONY: all run test test-deps $(PHASES:%=test-%) bench fuzz clean bin/runsc $(GOSUM)
@@ -77,7 +77,8 @@ test-software: $(suite)
 	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/software 2>&1 | $(GOSUM)
 
 bench: test-deps bin/runsc
-	$(GO) run ./test/bench
+	$(GO) build -o bin/bench/bench ./test/bench
+	bin/bench/bench $(BENCH)
 
 fuzz:
 	GO=$(GO) test/fuzz.sh $(FUZZTIME)

@@ -1,251 +1,262 @@
-// Command bench measures what starting and keeping a container costs, for the runtimes on
-// this machine, and prints one table.
+// Command bench measures what the sandbox costs: native, under runc, and under runsc on
+// each of its platforms, all in one run, and prints tables.
 //
-// Start-up is the time of `run` for a static true, from fork to exit, in a loop in which
-// the runtimes take turns, so that a busy moment of the machine hits all alike; the table
-// has the median and the best. Idle memory is the proportional set size of all processes of
-// one sandbox whose application sleeps, less that of the same sleep natively. Numbers of
-// one run compare; those of two runs on a shared machine do not.
+// The parts, each in a file of its own:
 //
-//	make bench
-//	go run ./test/bench -n 50 -json .cache/bench.json
+//	start   start and end of a container, memory of an idle one        start.go
+//	micro   single operations of the kernel, in ns                     micro.go, micro*.c
+//	hogs    some of them while every processor is busy                 hogs.go
+//	scale   throughput of 1 to 64 threads                              scale.go
+//	macro   compilers, archives, git, databases in a Debian rootfs     macro.go, macro/
+//
+// Method: a target is the host's kernel itself (native, in a chroot with namespaces of its
+// own), runc, or runsc with one platform. The targets take turns, pass by pass, so that a
+// busy moment of the machine hits all alike; the tables have the median over the passes,
+// the JSON file the best as well. Numbers of one run compare, above all the ratios; those of
+// two runs on a shared machine do not. So nothing here passes or fails by its time: an aim
+// is shown beside a metric that has one, and the exit status is 1 only if something did not
+// run at all.
+//
+//	make bench                                   everything, a quarter of an hour and more
+//	make bench BENCH="-micro -only getpid,stat"  one part, some metrics
+//	make bench BENCH=-quick                      a tenth of the work, to try the driver
+//	PLATFORM=ptrace make bench BENCH=-macro      one platform
+//
+// The results are also written to bin/bench/, as bench.json and one chart (SVG) a part. The
+// driver has a mount namespace of its own and ends all it started on SIGINT, SIGTERM and
+// SIGHUP; hogs end by themselves even if it is killed.
 package main
 
 import (
-	"encoding/json"
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"path"
 	"path/filepath"
-	"sort"
-	"strconv"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"runsc/test/oci"
 )
 
-// A runtime is one column of the comparison.
-type runtime struct {
-	Name string
-	args []string // program and global flags
+// options is the command line.
+type options struct {
+	only   string
+	out    string
+	ms     int
+	passes int
+	starts int
+	rounds int
+	size   int
+}
 
-	Start  []time.Duration `json:"-"`
-	Median float64         // ms
-	Best   float64         // ms
-	PSS    int64           // KiB
-	Procs  int
-	Err    string `json:",omitempty"`
+// A bench is one run of this program.
+type bench struct {
+	options
+	top     string // of the source tree
+	dir     string // temporary
+	rootfs  string // of the micro-benchmarks and of start
+	targets []*target
+	report  report
+}
+
+// parts in the order in which they run.
+var parts = []struct {
+	name, what string
+	run        func(*bench, context.Context) (*table, error)
+}{
+	{"start", "start-up time and idle memory", (*bench).start},
+	{"micro", "single operations", (*bench).micro},
+	{"hogs", "single operations while all processors are busy", (*bench).hogs},
+	{"scale", "throughput of many threads", (*bench).scale},
+	{"macro", "real programs", (*bench).macro},
 }
 
 func main() {
-	n := flag.Int("n", 20, "starts per runtime")
-	out := flag.String("json", "", "also write the numbers to this file")
+	var b bench
+	chosen := make([]bool, len(parts))
+	for i, p := range parts {
+		flag.BoolVar(&chosen[i], p.name, false, "run "+p.what+" (default: all parts)")
+	}
+	flag.StringVar(&b.only, "only", "", "metrics and workloads to run, separated by commas; * matches any characters")
+	flag.StringVar(&b.out, "out", "", "directory for bench.json and charts (default bin/bench)")
+	flag.IntVar(&b.ms, "ms", 60, "milliseconds per metric and pass")
+	flag.IntVar(&b.passes, "passes", 3, "passes over the metrics")
+	flag.IntVar(&b.starts, "n", 20, "starts per runtime")
+	flag.IntVar(&b.rounds, "rounds", 3, "runs of each real program; the longest run once")
+	flag.IntVar(&b.size, "size", 100, "size of the real programs' work in percent")
+	quick := flag.Bool("quick", false, "about a tenth of everything")
 	flag.Parse()
-	if err := bench(*n, *out); err != nil {
+	if *quick {
+		b.ms, b.passes, b.starts, b.rounds, b.size = 5, 1, 2, 1, 10
+	}
+	if flag.NArg() > 0 || b.ms < 1 || b.passes < 1 || b.starts < 1 || b.rounds < 1 || b.size < 1 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	if err := privateMounts(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	err := b.run(ctx, chosen)
+	interrupted := ctx.Err() != nil
+	stop()
+	if interrupted {
+		fmt.Fprintln(os.Stderr, "bench: interrupted")
+		os.Exit(130)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(n int, out string) error {
-	dir, err := os.MkdirTemp("/tmp", "bench")
-	if err != nil {
+// privateMounts executes this program anew in a mount namespace of its own, so that no
+// mount can outlive it. Mounts and unmounts of others still arrive.
+func privateMounts() error {
+	const done = "BENCH_PRIVATE_MOUNTS"
+	if os.Getenv(done) != "" {
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("needs root: namespaces, mounts and cgroups")
+	}
+	runtime.LockOSThread() // until exec
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return os.NewSyscallError("unshare", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return os.NewSyscallError("making mounts private", err)
+	}
+	return os.NewSyscallError("exec", syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), done+"=1")))
+}
+
+func (b *bench) run(ctx context.Context, chosen []bool) (err error) {
+	if b.top, err = oci.FindTop(); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	rootfs := filepath.Join(dir, "rootfs")
-	for _, d := range []string{"bin", "proc", "dev", "sys", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(rootfs, d), 0o755); err != nil {
+	if b.out == "" {
+		b.out = filepath.Join(b.top, "bin/bench")
+	}
+	if err := os.MkdirAll(b.out, 0o755); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("/tmp", "bench"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, persist(func() error { return os.RemoveAll(b.dir) })) }()
+	if err := os.Chmod(b.dir, 0o755); err != nil {
+		return err
+	}
+	if err := b.makeRootfs(ctx); err != nil {
+		return err
+	}
+	if err := b.findTargets(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		for _, t := range b.targets {
+			if t.runtime != nil {
+				t.runtime.RemoveAll()
+			}
+		}
+	}()
+	b.report.describe(b.targets)
+	fmt.Println(b.report.heading())
+
+	all := true
+	for _, c := range chosen {
+		all = all && !c
+	}
+	for i, p := range parts {
+		if !all && !chosen[i] {
+			continue
+		}
+		began := time.Now()
+		t, err := p.run(b, ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			b.fail("%s: %v", p.name, err)
+			continue
+		}
+		if len(t.Rows) == 0 {
+			continue // nothing of -only
+		}
+		t.Name, t.Took = p.name, time.Since(began).Seconds()
+		b.report.Tables = append(b.report.Tables, t)
+		fmt.Println()
+		t.print(os.Stdout, b.report.Targets)
+		if err := b.report.write(b.out, t); err != nil {
+			return err
+		}
+	}
+	return b.report.failed()
+}
+
+func (b *bench) fail(format string, args ...any) {
+	b.report.Failures = append(b.report.Failures, fmt.Sprintf(format, args...))
+}
+
+// wanted tells whether -only names a metric or workload.
+func (b *bench) wanted(name string) bool {
+	if b.only == "" {
+		return true
+	}
+	for _, pattern := range strings.Split(b.only, ",") {
+		if ok, _ := path.Match(pattern, name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// makeRootfs makes the small root filesystem: micro, built from its sources, and busybox.
+func (b *bench) makeRootfs(ctx context.Context) error {
+	b.rootfs = filepath.Join(b.dir, "rootfs")
+	for _, d := range []string{"bin", "proc", "dev", "sys", "tmp", "work"} {
+		if err := os.MkdirAll(filepath.Join(b.rootfs, d), 0o755); err != nil {
 			return err
 		}
 	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		return err
-	}
-	data, err := os.ReadFile(busybox)
-	if err != nil {
-		return err
+		return fmt.Errorf("%w (Debian's busybox-static)", err)
 	}
 	for _, name := range []string{"true", "sleep"} {
-		if err := os.WriteFile(filepath.Join(rootfs, "bin", name), data, 0o755); err != nil {
+		if err := oci.CopyFile(busybox, filepath.Join(b.rootfs, "bin", name), 0o755); err != nil {
 			return err
 		}
 	}
-	quick, err := bundle(dir, "quick", rootfs, "/bin/true")
+	sources, err := filepath.Glob(filepath.Join(b.top, "test/bench/micro*.c"))
 	if err != nil {
 		return err
 	}
-	idle, err := bundle(dir, "idle", rootfs, "/bin/sleep", "1000")
-	if err != nil {
-		return err
+	args := append([]string{"-O2", "-static", "-pthread", "-o", b.microPath()}, sources...)
+	if res := oci.RunContext(ctx, 2*time.Minute, exec.Command("gcc", args...)); res.Code != 0 {
+		return fmt.Errorf("building micro: %s", res.Out())
 	}
-
-	runtimes := find(dir)
-	if len(runtimes) == 0 {
-		return fmt.Errorf("no runtime found: neither runc nor bin/runsc")
-	}
-	for i := -1; i < n; i++ { // the first round only warms up
-		for _, r := range runtimes {
-			if r.Err != "" {
-				continue
-			}
-			cmd := r.command("run", "--bundle", quick, fmt.Sprintf("bench-%d-%d", os.Getpid(), i+1))
-			began := time.Now()
-			if msg, err := cmd.CombinedOutput(); err != nil {
-				r.Err = fmt.Sprintf("%v: %s", err, strings.TrimSpace(string(msg)))
-				continue
-			}
-			if i >= 0 {
-				r.Start = append(r.Start, time.Since(began))
-			}
-		}
-	}
-	for _, r := range runtimes {
-		if r.Err == "" {
-			r.summarize()
-			r.measureIdle(idle)
-		}
-	}
-	fmt.Printf("%-20s %12s %12s %12s %6s\n", "runtime", "start ms", "best ms", "idle KiB", "procs")
-	for _, r := range runtimes {
-		if r.Err != "" {
-			fmt.Printf("%-20s %s\n", r.Name, r.Err)
-			continue
-		}
-		fmt.Printf("%-20s %12.1f %12.1f %12d %6d\n", r.Name, r.Median, r.Best, r.PSS, r.Procs)
-	}
-	if out == "" {
-		return nil
-	}
-	data, err = json.MarshalIndent(runtimes, "", "  ")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(out, data, 0o644)
+	return nil
 }
 
-// find lists what can be compared: runc, and ours on each platform.
-func find(dir string) []*runtime {
-	var rs []*runtime
-	if path, err := exec.LookPath("runc"); err == nil {
-		rs = append(rs, &runtime{Name: "runc", args: []string{path, "--root", filepath.Join(dir, "runc")}})
-	}
-	path, err := filepath.Abs("bin/runsc")
-	if err != nil {
-		return rs
-	}
-	if _, err := os.Stat(path); err != nil {
-		return rs
-	}
-	platforms := "systrap,ptrace"
-	if p := os.Getenv("PLATFORM"); p != "" {
-		platforms = p
-	}
-	for _, p := range strings.Split(platforms, ",") {
-		rs = append(rs, &runtime{Name: "runsc " + p, args: []string{path, "--root", filepath.Join(dir, p), "--network=none", "--platform=" + p}})
-	}
-	return rs
-}
+// microPath is micro's on the host.
+func (b *bench) microPath() string { return filepath.Join(b.rootfs, "bin/micro") }
 
-func bundle(dir, name, rootfs string, args ...string) (string, error) {
-	b := filepath.Join(dir, name)
-	if err := os.Mkdir(b, 0o755); err != nil {
-		return "", err
-	}
-	data, err := json.Marshal(specs.Spec{
-		Version: "1.0.2",
-		Root:    &specs.Root{Path: rootfs, Readonly: true},
-		Process: &specs.Process{Args: args, Cwd: "/", Env: []string{"PATH=/bin"}},
-		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}, {Destination: "/dev", Type: "tmpfs", Source: "tmpfs"}},
-		Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{
-			{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.NetworkNamespace}}},
-	})
-	if err != nil {
-		return "", err
-	}
-	return b, os.WriteFile(filepath.Join(b, "config.json"), data, 0o644)
-}
-
-func (r *runtime) command(args ...string) *exec.Cmd {
-	all := append(append([]string{}, r.args...), args...)
-	return exec.Command(all[0], all[1:]...)
-}
-
-func (r *runtime) summarize() {
-	sort.Slice(r.Start, func(i, j int) bool { return r.Start[i] < r.Start[j] })
-	if len(r.Start) > 0 {
-		r.Median = ms(r.Start[len(r.Start)/2])
-		r.Best = ms(r.Start[0])
-	}
-}
-
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// measureIdle sums the memory of the processes that a sleeping container adds.
-func (r *runtime) measureIdle(bundle string) {
-	before := processes()
-	id := fmt.Sprintf("idle-%d", os.Getpid())
-	cmd := r.command("run", "--detach", "--bundle", bundle, id)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Run(); err != nil {
-		r.Err = err.Error()
-		return
-	}
-	defer r.command("delete", "--force", id).Run()
-	time.Sleep(2 * time.Second)
-	session := strings.Join(r.args[1:3], "=")
-	for pid := range processes() {
-		if before[pid] || !belongs(pid, session, r.args[2]) {
-			continue
-		}
-		if kib, ok := pss(pid); ok {
-			r.PSS += kib
-			r.Procs++
+// persist tries for a while what processes that are still dying may get in the way of.
+func persist(f func() error) error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if err := f(); err == nil || time.Now().After(deadline) {
+			return err
 		}
 	}
-}
-
-// belongs tells whether a new process is the sandbox's: by its arguments, its name, or as
-// the sleep itself. Others may start at the same moment on a busy machine.
-func belongs(pid int, words ...string) bool {
-	cmd, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
-		return false
-	}
-	line := strings.ReplaceAll(string(cmd), "\x00", " ")
-	for _, w := range words {
-		if strings.Contains(line, w) {
-			return true
-		}
-	}
-	return strings.HasPrefix(line, "runsc-") || strings.HasPrefix(line, "/bin/sleep 1000") || line == ""
-}
-
-func processes() map[int]bool {
-	all := map[int]bool{}
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			all[pid] = true
-		}
-	}
-	return all
-}
-
-func pss(pid int) (kib int64, ok bool) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-	if err != nil {
-		return 0, false
-	}
-	for _, l := range strings.Split(string(data), "\n") {
-		if rest, found := strings.CutPrefix(l, "Pss:"); found {
-			fmt.Sscan(rest, &kib)
-			return kib, kib > 0
-		}
-	}
-	return 0, false
 }
