@@ -44,6 +44,27 @@ type Platform interface {
 	Close()
 }
 
+// SyscallPatcher is a Platform on which a changed call site makes a system call cheaper.
+// pkg/sentry/mm changes code, at the request of an Event that is Hot.
+type SyscallPatcher interface {
+	// PlanSyscallPatch looks for a way to change code, which lies at addr, where a system
+	// call with number nr returned to ip, or was about to. code should hold some bytes on
+	// either side of ip.
+	PlanSyscallPatch(code []byte, addr, ip, nr uintptr) (SyscallPatch, bool)
+	// TrampolineSize is the room for a patch's trampoline, in bytes.
+	TrampolineSize() uintptr
+}
+
+// SyscallPatch is the change of one call site.
+type SyscallPatch interface {
+	// Range is what is replaced.
+	Range() (start, end uintptr)
+	// Build makes the bytes to put there, and the code of a trampoline at the address at; ok
+	// is false if it cannot lie there. If moved is not 0, an application that returns to the
+	// call site the old way gets SIGILL there, and goes on at moved.
+	Build(at uintptr) (site, trampoline []byte, moved uintptr, ok bool)
+}
+
 // Ops are the changes of an address space. Addresses and lengths are page-aligned.
 type Ops interface {
 	// MapFile maps fr of f at addr, replacing what was there. With precommit the pages
@@ -84,6 +105,8 @@ const (
 // Event is what Switch returns.
 type Event struct {
 	Kind EventKind
+	// Hot says that the call site of an EventSyscall deserves a patch (SyscallPatcher).
+	Hot bool
 	// Addr and Access are those of an EventFault. The application could have forged
 	// neither; mm checks them against its VMAs nevertheless.
 	Addr   uintptr
@@ -119,6 +142,8 @@ type Options struct {
 	// DeviceFD is a descriptor that was opened before the sandbox locked down (the kvm
 	// device), or -1.
 	DeviceFD int
+	// NoPatch keeps a SyscallPatcher from asking for patches.
+	NoPatch bool
 }
 
 // Constructor makes a platform. Its error says what the host lacks and what to do.

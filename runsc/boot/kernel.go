@@ -29,7 +29,7 @@ func newKernel(a *Args) (*kernel.Kernel, error) {
 	if name == "" {
 		name = defaultPlatform
 	}
-	p, err := platform.New(name, platform.Options{DeviceFD: a.PlatformFD})
+	p, err := platform.New(name, platform.Options{DeviceFD: a.PlatformFD, NoPatch: a.Conf.SystrapPatch == "off"})
 	if err != nil {
 		return nil, err
 	}

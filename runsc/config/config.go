@@ -38,6 +38,9 @@ type Config struct {
 	// Platform.
 	Platform string `flag:"platform" default:"" help:"how application code runs: systrap, ptrace or kvm (default: the fastest that works here)"`
 
+	// SystrapPatch is auto or off.
+	SystrapPatch string `flag:"systrap-patch" default:"auto" help:"auto lets the systrap platform change hot system call sites in program text, off does not"`
+
 	// Network.
 	Network            Network `flag:"network" default:"sandbox" help:"sandbox (own network stack), host, or none (loopback only)"`
 	NetRaw             bool    `flag:"net-raw" default:"false" help:"let containers keep CAP_NET_RAW"`
@@ -261,6 +264,11 @@ func (c *Config) validate() error {
 	case "", "systrap", "ptrace", "kvm":
 	default:
 		return fmt.Errorf("unknown platform %q: want systrap, ptrace or kvm", c.Platform)
+	}
+	switch c.SystrapPatch {
+	case "auto", "off":
+	default:
+		return fmt.Errorf("invalid value %q for flag --systrap-patch: want auto or off", c.SystrapPatch)
 	}
 	switch c.HostUDS {
 	case "none", "open", "create", "all":

@@ -29,6 +29,8 @@ type taskContext struct {
 
 	last    arch.Registers // what the slot holds
 	patched bool           // th is in a patched call, to which it can return
+
+	sites [64]site // system call sites, see hot
 }
 
 // A thread that does not stop when it is kicked is kicked again each kickEvery, and killed with
@@ -144,6 +146,7 @@ func (c *taskContext) load(ac *arch.Context) uint32 {
 		gs := th.addr
 		if r.GsBase != 0 {
 			gs = r.GsBase
+			th.as.page.patch = 0 // trampolines need GS, in all threads
 		}
 		if gs != th.gsBase {
 			s.load |= loadGS

@@ -102,7 +102,9 @@ func (c *taskContext) signalEvent(ac *arch.Context, sig unix.Signal, frame, info
 			if info.CallAddr() < arch.MaxUserAddress {
 				ac.Regs.Rip = info.CallAddr()
 			}
-			return syscallEvent(ac, nr)
+			ev := syscallEvent(ac, nr)
+			ev.Hot = c.p.patch && c.hot(ac.IP())
+			return ev
 		}
 		// `int $0x80` and `sysenter` enter the 32-bit interface, which applications do
 		// not have here: they fault, as on a kernel without it.

@@ -175,6 +175,12 @@ const (
 	ucEnd     = 40 + 192
 )
 
+// What trampolines of patched calls read.
+const (
+	offSelf      = 16 * 5 // shared.self
+	offPatchFlag = 28     // orderPage.patch
+)
+
 // orderPage is the beginning of a process's window; calls begin at offCalls.
 type orderPage struct {
 	seq       uint32                           // counts batches; a futex word
@@ -198,5 +204,7 @@ var (
 	_ = [1]struct{}{}[unsafe.Sizeof(arch.Registers{})-arch.SizeofRegisters]
 	_ = [1]struct{}{}[unsafe.Sizeof(hostmap.Call{})-hostmap.SizeofCall]
 	_ = [offStackTop - 0x100]struct{}{}[unsafe.Sizeof(shared{})]
+	_ = [1]struct{}{}[unsafe.Offsetof(shared{}.self)-offSelf]
+	_ = [1]struct{}{}[unsafe.Offsetof(orderPage{}.patch)-offPatchFlag]
 	_ = [offCalls]struct{}{}[unsafe.Sizeof(orderPage{})]
 )

@@ -36,7 +36,7 @@ func (p *Platform) newProcess() (*process, error) {
 	}
 	base := p.orders.pointer(slot)
 	pr := &process{p: p, slot: slot, page: (*orderPage)(base), gone: make(chan struct{})}
-	*pr.page = orderPage{}
+	*pr.page = orderPage{patch: 1}
 	pr.list = unsafe.Slice((*hostmap.Call)(unsafe.Add(base, offCalls)), maxCalls)
 	return pr, nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func init() {
-	platform.Register("systrap", func(platform.Options) (platform.Platform, error) { return New() })
+	platform.Register("systrap", func(o platform.Options) (platform.Platform, error) { return New(o) })
 }
 
 const (
@@ -36,6 +36,8 @@ type Platform struct {
 	result    []byte     // guarded by forkMu
 	makerStop chan struct{}
 
+	patch bool // hot call sites may be changed
+
 	// inApp is how many contexts run application code now.
 	inApp atomic.Int32
 	cpus  int32
@@ -50,11 +52,11 @@ type Platform struct {
 
 // New makes the platform: it forks the zygote. It must be called before the process
 // restricts itself, and while the process is small.
-func New() (*Platform, error) {
+func New(o platform.Options) (*Platform, error) {
 	if arch.XStateSize() > sizeofFP {
 		return nil, fmt.Errorf("the processor's FP state has %d bytes; use --platform=ptrace", arch.XStateSize())
 	}
-	p := &Platform{cpus: int32(runtime.NumCPU()), tick: tscPerMicrosecond()}
+	p := &Platform{patch: !o.NoPatch, cpus: int32(runtime.NumCPU()), tick: tscPerMicrosecond()}
 	if err := p.start(); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("%w; use --platform=ptrace", err)

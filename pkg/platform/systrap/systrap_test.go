@@ -28,13 +28,13 @@ func stubPIDs(parent int) (pids []int) {
 func stubs() int { return len(stubPIDs(os.Getpid())) }
 
 func TestConformance(t *testing.T) {
-	platformtest.Run(t, func() (platform.Platform, error) { return New() }, platformtest.Options{
+	platformtest.Run(t, func() (platform.Platform, error) { return New(platform.Options{}) }, platformtest.Options{
 		Stubs: stubs, MayBreak: true, Writable: [2]uintptr{threadsBase, codeBase}, Code: [2]uintptr{codeBase, codeBase + codeSize},
 	})
 }
 
 func BenchmarkSystrap(b *testing.B) {
-	p, err := New()
+	p, err := New(platform.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}

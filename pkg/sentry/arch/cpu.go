@@ -1,7 +1,5 @@
 package arch
 
-import "golang.org/x/sys/unix"
-
 // cpuid is the instruction of that name.
 func cpuid(leaf, subleaf uint32) (eax, ebx, ecx, edx uint32)
 
@@ -37,26 +35,9 @@ func detect() cpuFeatures {
 // HWCap is AT_HWCAP: the CPU's basic features.
 func HWCap() uint64 { return cpu.hwcap }
 
-// atHWCap2 is the auxiliary vector's AT_HWCAP2, hwcap2FSGSBase the bit that says that user
-// code may use rdfsbase and its like.
-const (
-	atHWCap2       = 26
-	hwcap2FSGSBase = 1 << 1
-)
-
-// HWCap2 is AT_HWCAP2. Only what works in every platform is passed on from the host.
-func HWCap2() uint64 {
-	auxv, err := unix.Auxv()
-	if err != nil {
-		return 0
-	}
-	for _, e := range auxv {
-		if e[0] == atHWCap2 {
-			return uint64(e[1]) & hwcap2FSGSBase
-		}
-	}
-	return 0
-}
+// HWCap2 is AT_HWCAP2: what works on every platform. User code must not set segment bases by
+// itself (bit 1, FSGSBASE), because a platform may need GS.
+func HWCap2() uint64 { return 0 }
 
 // XCR0 is the set of XSAVE components that the host's kernel enabled.
 func XCR0() uint64 { return cpu.xcr0 }

@@ -143,6 +143,7 @@ func (t *Task) ptraceStop(kind ptraceStopKind, code uint32, info *arch.SignalInf
 	if t.mm != nil {
 		// A lost address space has no such state; the task is about to die.
 		_ = t.pctx.PullFullState(t.mm.AddressSpace(), t.arch)
+		t.mm.UnpatchSyscalls() // the tracer sees and steps through the program's own code
 	}
 	k.tasksMu.RLock()
 	tg.signalMu.Lock()

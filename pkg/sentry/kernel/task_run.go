@@ -45,11 +45,20 @@ func (t *Task) run() {
 		}
 		switch ev.Kind {
 		case platform.EventSyscall:
+			if ev.Hot && !t.ptrace.traced() {
+				t.mm.PatchSyscall(t.arch.IP(), t.arch.SyscallNo())
+			}
 			t.syscall()
 		case platform.EventFault:
 			t.fault(&ev)
 		case platform.EventSignal:
 			info := ev.Info
+			if info.Signo == int32(unix.SIGILL) {
+				if ip, ok := t.mm.PatchedReturn(t.arch.IP()); ok {
+					t.arch.SetIP(ip)
+					continue
+				}
+			}
 			t.forceSignal(&info)
 		case platform.EventInterrupt:
 			t.attention.Store(true)

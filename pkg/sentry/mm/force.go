@@ -21,6 +21,9 @@ func (m *MemoryManager) CopyOutForce(addr uintptr, src []byte) (int, error) {
 }
 
 func (m *MemoryManager) copyForce(addr uintptr, b []byte, at memmap.AccessType) (int, error) {
+	if at.Write {
+		m.UnpatchSyscalls() // the writer knows only what was there before
+	}
 	done := 0
 	for done < len(b) {
 		// A page at a time: what is made present stays so while it is copied, because
@@ -49,6 +52,9 @@ func (m *MemoryManager) copyPageForce(addr uintptr, b []byte, at memmap.AccessTy
 	v := it.Value()
 	if at.Write && (!v.maxPerms.Write || !v.private && !v.perms.Write) || at.Read && !v.maxPerms.Read {
 		return 0, unix.EFAULT
+	}
+	if at.Read {
+		defer m.hidePatches(addr, b)
 	}
 	page := usermem.AddrRange{Start: memmap.PageDown(addr), End: memmap.PageDown(addr) + pageSize}
 	m.activeMu.Lock()

@@ -22,6 +22,7 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 	m.mappingMu.RLock()
 	defer m.mappingMu.RUnlock()
 	n.layout, n.brk, n.limits = m.layout, m.brk, m.limits
+	n.patches.inherit(&m.patches)
 	if err := n.inheritVMAs(m); err != nil {
 		n.DecUsers()
 		return nil, err

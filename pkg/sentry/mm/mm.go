@@ -113,6 +113,8 @@ type MemoryManager struct {
 	maxRSS      atomic.Uint64
 	rssMeasured atomic.Int64 // time.Now, ns
 
+	patches patches // guarded by mappingMu
+
 	metadataMu sync.Mutex // guards metadata
 	metadata   metadata
 

@@ -258,6 +258,9 @@ func (m *MemoryManager) MProtect(addr uintptr, length uint64, perms memmap.Acces
 	defer m.drop(c)
 	m.mappingMu.Lock()
 	defer m.mappingMu.Unlock()
+	if perms.Write && m.patches.touch(ar) {
+		m.unpatch(c)
+	}
 	it := m.vmas.LowerBound(ar.Start)
 	if growsDown {
 		if !it.Ok() || it.Start() >= ar.End {
