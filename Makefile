@@ -18,7 +18,7 @@ export RUNTIME PLATFORM
 export HOME ?= /root
 export CGO_ENABLED ?= 0
 
-PHASES = vet unit race arch syscalls busybox e2e software
+PHASES = vet unit race arch syscalls attack busybox e2e software
 GOSUM  = bin/gosum
 # All tests beside the code, not the suites of test/.
 UNIT   = ./cmd/... ./pkg/... ./runsc/... ./test/bench
@@ -66,6 +66,9 @@ suite = $(if $(filter $(CURDIR)/bin/runsc,$(RUNTIME)),bin/runsc) $(GOSUM)
 
 test-syscalls: $(suite)
 	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/syscalls 2>&1 | $(GOSUM)
+
+test-attack: $(suite)
+	$(GO) test -json -count=1 -timeout 10m $(GOTESTFLAGS) ./test/attack 2>&1 | $(GOSUM)
 
 test-busybox: $(suite)
 	$(GO) test -json -count=1 -timeout 10m $(GOTESTFLAGS) ./test/busybox 2>&1 | $(GOSUM)

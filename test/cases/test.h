@@ -69,6 +69,8 @@ struct test_helper {
 /* Reports and ends this process. */
 void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((noreturn, format(printf, 3, 4)));
 void test_skip(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
+/* What goes wrong in this process and its children from here on is not the case's failure. */
+void test_mute(void);
 
 #define FAIL(...) test_fail(__FILE__, __LINE__, __VA_ARGS__)
 #define SKIP(...) test_skip(__VA_ARGS__)
