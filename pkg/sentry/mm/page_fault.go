@@ -1,6 +1,7 @@
 package mm
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -30,24 +31,26 @@ var (
 	errMapErr = &FaultError{int32(unix.SIGSEGV), segvMapErr}
 	errAccErr = &FaultError{int32(unix.SIGSEGV), segvAccErr}
 	errBusErr = &FaultError{int32(unix.SIGBUS), busAdrErr}
+
+	errBelowStack = errors.New("below a stack that may grow")
 )
 
 // HandleFault repairs a fault of the application at addr; at is memmap.NoAccess if the
 // platform does not know what kind it was. nil: the access can be tried again. Otherwise the
 // error is a *FaultError.
 func (m *MemoryManager) HandleFault(addr uintptr, at memmap.AccessType) error {
-	for {
-		err := m.handleMappedFault(addr, at)
-		if err != errMapErr || !m.growStack(addr) {
-			if err == nil {
-				return nil
-			}
-			return err
+	err := m.handleMappedFault(addr, at)
+	if err == errBelowStack {
+		// Perhaps another thread was faster; so look again in any case.
+		m.growStack(addr)
+		if err = m.handleMappedFault(addr, at); err == errBelowStack {
+			return errMapErr
 		}
 	}
+	return err
 }
 
-// handleMappedFault returns errMapErr where no VMA is; its type lets HandleFault compare.
+// handleMappedFault returns errBelowStack where no VMA is but one above might grow.
 func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (ferr error) {
 	c := newChange()
 	defer m.drop(c)
@@ -55,6 +58,10 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 	defer m.mappingMu.RUnlock()
 	vit := m.vmas.Find(addr)
 	if !vit.Ok() {
+		// growStack excludes all other faults, so it must not be called for each bad pointer.
+		if above := m.vmas.LowerBound(addr); above.Ok() && above.Value().growsDown {
+			return errBelowStack
+		}
 		return errMapErr
 	}
 	v := vit.Value()
