@@ -33,6 +33,13 @@ type taskContext struct {
 	sites [64]site // system call sites, see hot
 }
 
+// How long the sentry looks for an event and a thread for its answer, in microseconds, before
+// they sleep.
+const (
+	lookFor      = 50
+	answerWithin = 20
+)
+
 // A thread that does not stop when it is kicked is kicked again each kickEvery, and killed with
 // its process after the last of kicks. No thread that runs takes so long, unless the application has
 // found a way to evade kicks; its task would live for ever.
@@ -191,28 +198,22 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 
 // wait returns when the thread has an event.
 func (c *taskContext) wait(th *thread) error {
-	c.p.inApp.Add(1)
-	s := th.shared
-	if !spin(&s.state, stateApp, c.patience(th)) {
+	p, s := c.p, th.shared
+	p.inApp.Add(1)
+	patience := uint64(0)
+	if p.roomToLook() && atomic.LoadUint32(&s.cpu) != currentCPU() {
+		patience = lookFor * p.tick
+	}
+	s.spin = uint32(min(patience, answerWithin*p.tick))
+	if !spin(&s.state, stateApp, patience) {
 		th.sleepUntilEvent()
 	}
-	c.p.inApp.Add(-1)
-	s.sentryCPU = currentCPU()
-	if s.state == stateDead || th.as.dead.Load() {
+	p.inApp.Add(-1)
+	atomic.StoreUint32(&s.sentryCPU, currentCPU())
+	if atomic.LoadUint32(&s.state) == stateDead || th.as.dead.Load() {
 		return errDead{th.as.pid}
 	}
 	return nil
-}
-
-// patience is how long to look for an event before sleeping, in TSC cycles.
-func (c *taskContext) patience(th *thread) uint64 {
-	s := th.shared
-	if !c.p.roomToLook() || currentCPU() == s.cpu {
-		s.spin = 0
-		return 0
-	}
-	s.spin = uint32(20 * c.p.tick)
-	return 50 * c.p.tick
 }
 
 var _ platform.Context = (*taskContext)(nil)

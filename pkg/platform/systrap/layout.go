@@ -178,7 +178,7 @@ const (
 // What trampolines of patched calls read.
 const (
 	offSelf      = 16 * 5 // shared.self
-	offPatchFlag = 28     // orderPage.patch
+	offPatchFlag = 20     // orderPage.patch
 )
 
 // orderPage is the beginning of a process's window; calls begin at offCalls.
@@ -186,10 +186,8 @@ type orderPage struct {
 	seq       uint32                           // counts batches; a futex word
 	end       uint32                           // where the batch ends, from the window's start
 	done      uint32                           // the last batch that was carried out; only the helper's pwrite(2) writes it
-	asleep    uint32                           // the sentry sleeps until done changes
 	failed    uint32                           // errno of a call of the batch that failed, written like done
 	copyOfSeq uint32                           // what the helper writes to done
-	spin      uint32                           // how long the helper looks for the next batch, in TSC cycles
 	patch     uint32                           // patched calls may be answered without a signal
 	altStack  struct{ sp, flags, size uint64 } // of the thread that is being made
 }

@@ -109,25 +109,17 @@ func (pr *process) execute(n int) error {
 	seq := pg.seq + 1
 	pg.end = uint32(offCalls + n*hostmap.SizeofCall)
 	pg.failed, pg.copyOfSeq = 0, seq
-	pg.spin = uint32(pr.p.spinHelper())
 	atomic.StoreUint32(&pg.seq, seq)
 	futexWakeAll(&pg.seq)
 	if pr.dead.Load() {
 		return errDead{pr.pid}
 	}
 	old := seq - 1
-	if !spin(&pg.done, old, pr.p.spinOrders()) {
-		for {
-			atomic.StoreUint32(&pg.asleep, 1)
-			if atomic.LoadUint32(&pg.done) == seq {
-				break
-			}
-			if pr.dead.Load() {
-				return errDead{pr.pid}
-			}
-			futexSleep(&pg.done, old)
+	for atomic.LoadUint32(&pg.done) != seq {
+		if pr.dead.Load() {
+			return errDead{pr.pid}
 		}
-		atomic.StoreUint32(&pg.asleep, 0)
+		futexSleep(&pg.done, old)
 	}
 	if e := unix.Errno(pg.failed); e != 0 {
 		return e

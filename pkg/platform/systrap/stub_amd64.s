@@ -35,31 +35,16 @@
 // R13 the window's offset in its file, R14 the file, BX the last batch.
 TEXT ·stubHelper(SB), NOSPLIT|NOFRAME, $0-0
 wait:
-	RDTSC
-	SHLQ	$32, DX
-	ORQ	DX, AX
-	MOVQ	AX, R8
-look:
 	MOVL	orderPage_seq(R12), AX
 	CMPL	AX, BX
 	JNE	batch
-	PAUSE
-	RDTSC
-	SHLQ	$32, DX
-	ORQ	DX, AX
-	SUBQ	R8, AX
-	MOVL	orderPage_spin(R12), CX
-	CMPQ	AX, CX
-	JCS	look
 	LEAQ	orderPage_seq(R12), DI
 	XORL	SI, SI // FUTEX_WAIT
 	MOVL	BX, DX
 	XORL	R10, R10
 	MOVL	$SYS_futex, AX
 	SYSCALL
-	MOVL	orderPage_seq(R12), AX
-	CMPL	AX, BX
-	JEQ	wait
+	JMP	wait
 batch:
 	MOVL	AX, BX
 	LEAQ	const_offCalls(R12), R15
@@ -100,10 +85,6 @@ done:
 	LEAQ	orderPage_done(R13), R10
 	MOVL	$SYS_pwrite64, AX
 	SYSCALL
-	MFENCE
-	MOVL	orderPage_asleep(R12), AX
-	TESTL	AX, AX
-	JZ	wait
 	LEAQ	orderPage_done(R12), DI
 	MOVL	$1, SI // FUTEX_WAKE
 	MOVL	$1, DX

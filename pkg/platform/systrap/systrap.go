@@ -208,13 +208,6 @@ func (p *Platform) SeccompRules() seccomp.Rules {
 	}
 }
 
-// How long to look for something before sleeping, in TSC cycles: 0 where that would take
-// the CPU from somebody who has work.
-
 // roomToLook says whether there is a CPU for each context in the application and for the
 // sentry's thread that looks after it.
 func (p *Platform) roomToLook() bool { return 2*p.inApp.Load() <= p.cpus }
-
-func (p *Platform) spinHelper() uint64 { return 0 }
-
-func (p *Platform) spinOrders() uint64 { return 0 }
