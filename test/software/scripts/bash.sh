@@ -6,7 +6,7 @@ printf '%s\n' {a..e}{1..3} | paste -sd' '
 false | true; echo "${PIPESTATUS[@]}"
 set -o pipefail; false | true; echo $?; set +o pipefail
 echo "== jobs"
-for i in 1 2 3; do (sleep 0.0$i; exit $i) & done
+for i in 1 2 3; do (sleep 0.$((4*i-3)); exit $i) & done
 wait -n; echo "first: $?"; wait; echo all done
 sleep 100 & kill -TERM $!; wait $!; echo "killed: $?"
 sleep 100 & p=$!; disown $p; kill $p; jobs | wc -l
