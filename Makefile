@@ -5,7 +5,8 @@
 # make fuzz       every fuzz target for FUZZTIME each
 #
 # RUNTIME=/usr/sbin/runc make test-e2e   checks the tests themselves against another runtime
-# PLATFORM=systrap,ptrace                platforms to run the suites on
+# PLATFORM=systrap,ptrace                platforms to run the suites on (else: the default one, and
+#                                        ptrace in the suites that do not take long)
 
 GO       ?= go
 RUNTIME  ?= $(CURDIR)/bin/runsc
@@ -62,19 +63,23 @@ test-arch: $(GOSUM)
 
 # The suites below run a runtime: bin/runsc, or RUNTIME. Building is part of the phase, so
 # that a tree that does not build fails here with the compiler's words.
-suite = $(if $(filter $(CURDIR)/bin/runsc,$(RUNTIME)),bin/runsc) $(GOSUM)
+ours  = $(filter $(CURDIR)/bin/runsc,$(RUNTIME))
+suite = $(if $(ours),bin/runsc) $(GOSUM)
+# An empty name is the default platform.
+comma = ,
+both  = PLATFORM=$(or $(PLATFORM),$(if $(ours),$(comma)ptrace))
 
 test-syscalls: $(suite)
-	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/syscalls 2>&1 | $(GOSUM)
+	$(both) $(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/syscalls 2>&1 | $(GOSUM)
 
 test-attack: $(suite)
-	$(GO) test -json -count=1 -timeout 10m $(GOTESTFLAGS) ./test/attack 2>&1 | $(GOSUM)
+	$(both) $(GO) test -json -count=1 -timeout 10m $(GOTESTFLAGS) ./test/attack 2>&1 | $(GOSUM)
 
 test-busybox: $(suite)
-	$(GO) test -json -count=1 -timeout 10m $(GOTESTFLAGS) ./test/busybox 2>&1 | $(GOSUM)
+	$(both) $(GO) test -json -count=1 -timeout 10m $(GOTESTFLAGS) ./test/busybox 2>&1 | $(GOSUM)
 
 test-e2e: $(suite)
-	$(GO) test -json -count=1 -timeout 15m $(GOTESTFLAGS) ./test/e2e 2>&1 | $(GOSUM)
+	$(both) $(GO) test -json -count=1 -timeout 15m $(GOTESTFLAGS) ./test/e2e 2>&1 | $(GOSUM)
 
 test-software: $(suite)
 	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/software 2>&1 | $(GOSUM)

@@ -21,7 +21,7 @@ import (
 )
 
 // defaultPlatform is used when none is asked for.
-const defaultPlatform = "ptrace"
+const defaultPlatform = "systrap"
 
 // newKernel makes platform, memory and kernel, and wires filesystems and sockets in.
 func newKernel(a *Args) (*kernel.Kernel, error) {

@@ -36,7 +36,7 @@ type Config struct {
 	DebugLogFD     int    `flag:"debug-log-fd" default:"-1" local:"true" help:"descriptor to log to instead of --debug-log (internal)"`
 
 	// Platform.
-	Platform string `flag:"platform" default:"" help:"how application code runs: systrap, ptrace or kvm (default: the fastest that works here)"`
+	Platform string `flag:"platform" default:"" help:"how application code runs: systrap, ptrace or kvm (default: systrap)"`
 
 	// SystrapPatch is auto or off.
 	SystrapPatch string `flag:"systrap-patch" default:"auto" help:"auto lets the systrap platform change hot system call sites in program text, off does not"`
