@@ -50,6 +50,9 @@ func (c *taskContext) PullFullState(platform.AddressSpace, *arch.Context) error 
 // FullStateChanged implements platform.Context.
 func (c *taskContext) FullStateChanged() { c.fpOn = nil }
 
+// Sleep implements platform.Context. The stub thread is stopped anyway.
+func (c *taskContext) Sleep() {}
+
 // Release implements platform.Context.
 func (c *taskContext) Release() { c.last, c.lastAS, c.fpOn = nil, nil, nil }
 

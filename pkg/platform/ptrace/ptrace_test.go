@@ -1,34 +1,13 @@
 package ptrace
 
 import (
-	"bytes"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"testing"
 
-	"runsc/pkg/platform"
 	"runsc/pkg/platform/platformtest"
 )
 
-// stubPIDs lists the living stub processes that are children of parent.
-func stubPIDs(parent int) (pids []int) {
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, d := range dirs {
-		status, err := os.ReadFile(d + "/status")
-		if err == nil && bytes.Contains(status, []byte("Name:\trunsc-stub\n")) && bytes.Contains(status, fmt.Appendf(nil, "\nPPid:\t%d\n", parent)) {
-			pid, _ := strconv.Atoi(filepath.Base(d))
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-func stubs() int { return len(stubPIDs(os.Getpid())) }
-
 func TestConformance(t *testing.T) {
-	platformtest.Run(t, func() (platform.Platform, error) { return New() }, platformtest.Options{Stubs: stubs, Code: [2]uintptr{stubBase, stubBase + 256}})
+	platformtest.Run(t, newPlatform, platformtest.Options{Stubs: platformtest.Stubs, Code: [2]uintptr{stubBase, stubBase + 256}})
 }
 
 func BenchmarkPtrace(b *testing.B) {

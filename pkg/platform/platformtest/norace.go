@@ -1,5 +1,5 @@
 //go:build !race
 
-package ptrace
+package platformtest
 
 const raceDetector = false
