@@ -127,6 +127,9 @@ type Context interface {
 	// leaves its state in ac. An error means that the address space is lost (its host
 	// process was killed); the task must die.
 	Switch(as AddressSpace, ac *arch.Context) (Event, error)
+	// Sleep says that the task will not be back in Switch soon, because its system call
+	// sleeps.
+	Sleep()
 	// Interrupt makes the current or the next Switch return.
 	Interrupt()
 	// PullFullState brings FP state into ac, for signal frames, fork and ptrace.

@@ -115,7 +115,7 @@ func (as *addressSpace) ownThread(tid int) (*thread, error) {
 	}
 	th, as.spare = as.spare, nil
 	as.threadsMu.Unlock()
-	o := as.tracer.affinity.osThread(tid)
+	o := as.tracer.osThread(tid)
 	o.makeRoom()
 	if th == nil {
 		var err error

@@ -12,6 +12,9 @@ import (
 	"runsc/pkg/sentry/arch"
 )
 
+// freeEvery is how often a Switch is not bound to a CPU.
+const freeEvery = 256
+
 // taskContext is one task's platform.Context. Only the task's goroutine uses the fields
 // that are not atomic.
 type taskContext struct {

@@ -35,8 +35,7 @@
 //
 // addressSpace.mu guards the list of mapped ranges and the orders; it is held during the
 // host system calls that change memory. Below it come addressSpace.threadsMu, which guards the
-// map of threads, and thread.mu, which is held while the thread runs. affinity.mu comes before
-// osThread.mu; both are leaves.
+// map of threads, and thread.mu, which is held while the thread runs. osThread.mu is a leaf.
 package ptrace
 
 import (
@@ -46,6 +45,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/platform"
+	"runsc/pkg/platform/affinity"
 	"runsc/pkg/seccomp"
 )
 
@@ -70,10 +70,10 @@ func New() (*Platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making memory for orders: %w", err)
 	}
-	a := newAffinity()
+	a := affinity.New()
 	t, err := startTracer(orders, a)
 	if err != nil {
-		a.close()
+		a.Close()
 		orders.close()
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (p *Platform) NewAddressSpace() (platform.AddressSpace, error) {
 func (p *Platform) Close() {
 	p.closed.Do(func() {
 		p.tracer.stop()
-		p.tracer.affinity.close()
+		p.tracer.affinity.Close()
 		p.orders.close()
 	})
 }

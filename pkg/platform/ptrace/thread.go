@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/platform/affinity"
 	"runsc/pkg/sentry/arch"
 )
 
@@ -38,10 +39,9 @@ type thread struct {
 	known bool
 
 	tracer *osThread // nil for the zygote while it is made
+	bound  affinity.Thread
 
-	// Guarded by tracer.mu.
-	cpu     int    // that it is bound to, or noCPU
-	lastUse uint64 // tracer.uses when it last ran
+	lastUse uint64 // tracer.uses when it last ran; guarded by tracer.mu
 }
 
 // ptrace makes a request that does not block.
@@ -216,4 +216,33 @@ func quietSIGCHLD() error {
 		return e
 	}
 	return nil
+}
+
+// osThread is a thread of the sentry that traces stub threads.
+type osThread struct {
+	tid   int
+	turns *affinity.OSThread
+
+	mu    sync.Mutex // guards the fields below
+	owned []*thread  // the stub threads that it traces, in no order, but for leaders
+	uses  uint64     // counts runs of stub threads
+}
+
+// begin is called before o lets t run; o is nil while the zygote is made.
+func (o *osThread) begin(t *thread, free bool) {
+	if o == nil {
+		return
+	}
+	o.mu.Lock()
+	o.uses++
+	t.lastUse = o.uses
+	o.mu.Unlock()
+	o.turns.Begin(&t.bound, free)
+}
+
+// end is called when t has stopped.
+func (o *osThread) end() {
+	if o != nil {
+		o.turns.End()
+	}
 }

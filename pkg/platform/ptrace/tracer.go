@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/platform/affinity"
 	"runsc/pkg/platform/hostmap"
 	"runsc/pkg/sentry/arch"
 )
@@ -15,11 +16,13 @@ import (
 // Others ask it to do things by requests.
 type tracer struct {
 	orders   *orderMemory
-	affinity *affinity
+	affinity *affinity.Set
 	requests chan request
 	done     chan struct{} // closed when the tracer has ended
 
 	reaping sync.WaitGroup // released address spaces
+
+	osThreads sync.Map // int, a thread ID of the sentry → *osThread
 
 	// The fields below belong to the tracer's goroutine.
 	zygote *thread
@@ -32,9 +35,18 @@ type request struct {
 	done chan error
 }
 
+// osThread returns what is known of the sentry's thread tid.
+func (t *tracer) osThread(tid int) *osThread {
+	if o, ok := t.osThreads.Load(tid); ok {
+		return o.(*osThread)
+	}
+	o, _ := t.osThreads.LoadOrStore(tid, &osThread{tid: tid, turns: t.affinity.OSThread(tid)})
+	return o.(*osThread)
+}
+
 var errClosed = errors.New("the platform is closed")
 
-func startTracer(m *orderMemory, a *affinity) (*tracer, error) {
+func startTracer(m *orderMemory, a *affinity.Set) (*tracer, error) {
 	t := &tracer{orders: m, affinity: a, requests: make(chan request), done: make(chan struct{})}
 	started := make(chan error)
 	go t.serve(started)
@@ -49,7 +61,7 @@ func (t *tracer) serve(started chan<- error) {
 	var err error
 	t.zygote, err = newZygote()
 	if err == nil {
-		t.zygote.tracer = t.affinity.osThread(gettid())
+		t.zygote.tracer = t.osThread(gettid())
 	}
 	started <- err
 	if err != nil {
@@ -125,7 +137,8 @@ func (t *tracer) fork() (*addressSpace, error) {
 		return nil, err
 	}
 	// It inherits the zygote's CPU.
-	leader := &thread{tgid: int(pid), tid: int(pid), tracer: t.zygote.tracer, cpu: t.zygote.boundTo()}
+	leader := &thread{tgid: int(pid), tid: int(pid), tracer: t.zygote.tracer, bound: affinity.Thread{TID: int(pid)}}
+	leader.bound.Inherit(&t.zygote.bound)
 	as := &addressSpace{tracer: t, leader: leader, slot: slot, threads: map[int]*thread{}, asked: map[int]int{}}
 	as.orders = hostmap.Recorder{Limit: stubBase, List: t.orders.list(slot), Run: as.execute}
 	if _, err := leader.wait(); err != nil { // it starts with a stop
@@ -152,7 +165,9 @@ func (as *addressSpace) cloneThread() (*thread, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &thread{tgid: as.leader.tid, tid: int(tid), cpu: as.leader.boundTo()}, nil
+	th := &thread{tgid: as.leader.tid, tid: int(tid), bound: affinity.Thread{TID: int(tid)}}
+	th.bound.Inherit(&as.leader.bound)
+	return th, nil
 }
 
 // newThread lets the tracer make a thread in as that nobody traces.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/bpf"
+	"runsc/pkg/platform/affinity"
 	"runsc/pkg/platform/hostmap"
 	"runsc/pkg/seccomp"
 	"runsc/pkg/sentry/arch"
@@ -46,7 +47,7 @@ func newZygote() (*thread, error) {
 	if pid < 0 {
 		return nil, fmt.Errorf("forking the zygote: %w", unix.Errno(-pid))
 	}
-	z := &thread{tgid: pid, tid: pid, cpu: noCPU}
+	z := &thread{tgid: pid, tid: pid, bound: affinity.Thread{TID: pid}}
 	if err := z.strip(d); err != nil {
 		if !z.dead.Load() {
 			unix.Kill(pid, unix.SIGKILL)

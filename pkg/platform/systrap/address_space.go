@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/platform"
+	"runsc/pkg/platform/affinity"
 	"runsc/pkg/platform/hostmap"
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/memmap"
@@ -32,6 +34,7 @@ type thread struct {
 	slot   int    // of Platform.threads
 	addr   uint64 // of the slot in the stub process
 	shared *shared
+	bound  affinity.Thread
 	mem    []byte // the slot
 
 	// What was last loaded into the segment bases.
@@ -123,8 +126,11 @@ func (as *addressSpace) newThread() (*thread, error) {
 	as.list[1] = hostmap.Call{Nr: unix.SYS_CLONE, Args: [6]uint64{threadFlags, 0, 0, 0, addr}, Child: codeBase + offThread}
 	err = as.execute(2)
 	if err == nil {
-		// The window must not change until the thread has used it.
+		// The window must not change until the thread has used it. Another thread could
+		// write to its slot and make this wait last for ever.
+		stop := as.killLater()
 		th.sleepUntilEvent()
+		stop()
 	}
 	as.mu.Unlock()
 	if err != nil {
@@ -134,10 +140,18 @@ func (as *addressSpace) newThread() (*thread, error) {
 		return nil, errDead{as.pid}
 	}
 	th.tid = int(s.tid)
+	th.bound.TID = th.tid
+	th.bound.Inherit(&as.bound)
 	if err := tgkill(as.pid, th.tid, 0); err != nil {
 		return nil, fmt.Errorf("thread %d of stub process %d: %w", th.tid, as.pid, err)
 	}
 	return th, nil
+}
+
+// killLater kills the process unless the returned function is called soon: in time for
+// whatever a thread of it does in the stub.
+func (as *addressSpace) killLater() (stop func() bool) {
+	return time.AfterFunc(kicks*kickEvery, as.kill).Stop
 }
 
 // sleepUntilEvent waits until the thread has an event, or is dead.
@@ -154,7 +168,7 @@ func (th *thread) sleepUntilEvent() {
 // answer gives control to the thread.
 func (th *thread) answer(a uint32) {
 	s := th.shared
-	s.answer = a
+	set(&s.answer, a)
 	if atomic.SwapUint32(&s.state, stateApp) == stateSentrySleep {
 		unix.RawSyscall(unix.SYS_FUTEX, uintptr(unsafe.Pointer(&s.state)), futexWake, 1)
 	}

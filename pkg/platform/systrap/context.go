@@ -14,9 +14,9 @@ type taskContext struct {
 	p *Platform
 
 	// pending is set by Interrupt until a Switch has returned EventInterrupt for it; running
-	// is the thread that Switch has handed control to. Interrupt sets pending and
+	// is the thread that Switch has given control to. Interrupt sets pending and
 	// then looks at running, Switch sets running and then looks at pending: one of them sees
-	// the other.
+	// the other, and kicks.
 	pending atomic.Bool
 	running atomic.Pointer[thread]
 	events  atomic.Uint64 // counts the Switches that have ended
@@ -31,14 +31,9 @@ type taskContext struct {
 	patched bool           // th is in a patched call, to which it can return
 
 	sites [64]site // system call sites, see hot
-}
 
-// How long the sentry looks for an event and a thread for its answer, in microseconds, before
-// they sleep.
-const (
-	lookFor      = 50
-	answerWithin = 20
-)
+	distance
+}
 
 // A thread that does not stop when it is kicked is kicked again each kickEvery, and killed with
 // its process after the last of kicks. No thread that runs takes so long, unless the application has
@@ -97,8 +92,7 @@ func (c *taskContext) PullFullState(_ platform.AddressSpace, ac *arch.Context) e
 	}
 	s := c.th.shared
 	if s.fp == 0 {
-		c.th.answer(answerSave)
-		if err := c.wait(c.th); err != nil {
+		if err := c.exchange(c.th, answerSave); err != nil {
 			return err
 		}
 	}
@@ -139,10 +133,11 @@ func (c *taskContext) load(ac *arch.Context) uint32 {
 	r := &ac.Regs
 	c.last.Rax, c.last.OrigRax = r.Rax, r.OrigRax
 	same := c.last == *r
-	s.regs.Rax = r.Rax
 	if same && c.patched && !c.fpLoad {
+		s.result = r.Rax
 		return answerFast
 	}
+	s.regs.Rax = r.Rax
 	if !same {
 		s.regs = *r
 		c.last = *r
@@ -180,14 +175,8 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 	}
 	th := c.th
 	how := c.load(ac)
-	c.running.Store(th)
-	if c.pending.Load() && c.pending.Swap(false) {
-		c.running.Store(nil)
-		return platform.Event{Kind: platform.EventInterrupt}, nil
-	}
 	c.fpStored = false
-	th.answer(how)
-	err := c.wait(th)
+	err := c.exchange(th, how)
 	c.running.Store(nil)
 	c.events.Add(1)
 	if err != nil {
@@ -196,24 +185,11 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 	return c.event(ac)
 }
 
-// wait returns when the thread has an event.
-func (c *taskContext) wait(th *thread) error {
-	p, s := c.p, th.shared
-	p.inApp.Add(1)
-	patience := uint64(0)
-	if p.roomToLook() && atomic.LoadUint32(&s.cpu) != currentCPU() {
-		patience = lookFor * p.tick
+// Sleep implements platform.Context.
+func (c *taskContext) Sleep() {
+	if c.th != nil {
+		set(&c.th.shared.spin, 0)
 	}
-	s.spin = uint32(min(patience, answerWithin*p.tick))
-	if !spin(&s.state, stateApp, patience) {
-		th.sleepUntilEvent()
-	}
-	p.inApp.Add(-1)
-	atomic.StoreUint32(&s.sentryCPU, currentCPU())
-	if atomic.LoadUint32(&s.state) == stateDead || th.as.dead.Load() {
-		return errDead{th.as.pid}
-	}
-	return nil
 }
 
 var _ platform.Context = (*taskContext)(nil)

@@ -100,12 +100,17 @@ type shared struct {
 	cpu       uint32 // where the thread was last
 	sentryCPU uint32 // where the sentry's thread was last
 	spin      uint32 // how long to look for an answer before sleeping, in TSC cycles
-	_         [12]uint32
+	answer    uint32
+	load      uint32 // segment bases to load; the thread clears the bits
+	result    uint64 // RAX of answerFast
+	kicked    uint32 // a kick came while there was an event, or nearly: it counts with the answer
+	_         [7]uint32
 
+	// The cache line above goes to and fro with control; what is below is mostly written by the
+	// thread and read by the sentry.
 	kind   uint32
 	signo  uint32
-	answer uint32
-	load   uint32 // segment bases to load; the thread clears the bits
+	_      uint64
 	self   uint64 // address of the slot here
 	fp     uint64 // where FP state is that goes back into the registers, or 0: it is in them
 	stack  uint64 // where the stub's stack begins
@@ -115,7 +120,9 @@ type shared struct {
 	tid    uint32
 	_      uint32
 	gs     uint64 // the GS base to load; the application's is in regs
-	_      [4]uint64
+	begin  uint64 // TSC when the thread went back to the application,
+	end    uint64 // and when it came out; they only decide how to wait
+	_      [2]uint64
 
 	regs arch.Registers
 }
@@ -178,7 +185,7 @@ const (
 // What trampolines of patched calls read.
 const (
 	offSelf      = 16 * 5 // shared.self
-	offPatchFlag = 20     // orderPage.patch
+	offPatchFlag = 24     // orderPage.patch
 )
 
 // orderPage is the beginning of a process's window; calls begin at offCalls.
@@ -188,6 +195,7 @@ type orderPage struct {
 	done      uint32                           // the last batch that was carried out; only the helper's pwrite(2) writes it
 	failed    uint32                           // errno of a call of the batch that failed, written like done
 	copyOfSeq uint32                           // what the helper writes to done
+	parent    uint32                           // the sentry's process ID: without it, the process ends
 	patch     uint32                           // patched calls may be answered without a signal
 	altStack  struct{ sp, flags, size uint64 } // of the thread that is being made
 }

@@ -3,12 +3,14 @@ package systrap
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/platform/affinity"
 	"runsc/pkg/platform/hostmap"
 )
 
@@ -25,7 +27,8 @@ type process struct {
 	exitStatus int           // valid then; -1 if a signal killed it
 
 	// mu guards what is in the window, and is held while orders are carried out.
-	mu sync.Mutex
+	mu    sync.Mutex
+	bound affinity.Thread // the helper
 }
 
 // newProcess takes a window for a process that is about to be made.
@@ -36,7 +39,7 @@ func (p *Platform) newProcess() (*process, error) {
 	}
 	base := p.orders.pointer(slot)
 	pr := &process{p: p, slot: slot, page: (*orderPage)(base), gone: make(chan struct{})}
-	*pr.page = orderPage{patch: 1}
+	*pr.page = orderPage{patch: 1, parent: uint32(os.Getpid())}
 	pr.list = unsafe.Slice((*hostmap.Call)(unsafe.Add(base, offCalls)), maxCalls)
 	return pr, nil
 }
@@ -105,6 +108,11 @@ func (pr *process) wakeSentry() { futexWakeAll(&pr.page.done) }
 // execute makes the helper carry out the first n calls of the list. mu is locked. The error
 // is that of the last call that failed.
 func (pr *process) execute(n int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	o := pr.p.affinity.OSThread(unix.Gettid())
+	o.Begin(&pr.bound, false)
+	defer o.End()
 	pg := pr.page
 	seq := pg.seq + 1
 	pg.end = uint32(offCalls + n*hostmap.SizeofCall)

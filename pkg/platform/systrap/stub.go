@@ -118,6 +118,7 @@ func helperFilter(orders uint64) ([]seccomp.RuleSet, seccomp.Action) {
 		unix.SYS_ARCH_PRCTL:  {{seccomp.EqualTo(archSetGS)}, {seccomp.EqualTo(archSetFS)}},
 		unix.SYS_SECCOMP:     {{seccomp.EqualTo(unix.SECCOMP_SET_MODE_FILTER), seccomp.EqualTo(0)}},
 		unix.SYS_PRCTL:       {{seccomp.EqualTo(unix.PR_SET_PDEATHSIG), seccomp.EqualTo(uint64(unix.SIGKILL))}},
+		unix.SYS_GETPPID:     nil,
 		unix.SYS_EXIT_GROUP:  nil,
 	}
 	return []seccomp.RuleSet{{Rules: allow, Action: seccomp.Allow}}, seccomp.Trap

@@ -144,6 +144,10 @@ TEXT ·stubProcess(SB), NOSPLIT|NOFRAME, $0-0
 	MOVL	$9, SI
 	MOVL	$SYS_prctl, AX
 	SYSCALL
+	MOVL	$110, AX // getppid: the sentry may have died before the call above
+	SYSCALL
+	CMPL	AX, orderPage_parent(R12)
+	JNE	fail
 	XORL	BX, BX
 	GOTO(const_offHelper, AX)
 fail:
@@ -204,17 +208,17 @@ stub:
 	CMPL	DI, $10 // kickSignal
 	JNE	fault
 	CMPQ	AX, $const_offWait
-	JCS	back // the event is about to be posted
+	JCS	later // the event is about to be posted
 	CMPQ	AX, $const_offNested
-	JCC	back
+	JCC	later
 	MOVL	$const_kindInterrupted, R9
 	CMPQ	AX, $const_offRestore
 	JCC	again
 	MOVL	shared_state(R8), CX
 	CMPL	CX, $const_stateSentry
-	JEQ	back // the event is posted
+	JEQ	later // the event is posted
 	CMPL	CX, $const_stateSentrySleep
-	JEQ	back
+	JEQ	later
 again:
 	// What was to be loaded is still in the slot, but for FP state that was never saved:
 	// that is in this frame.
@@ -238,6 +242,8 @@ fault:
 	CMPQ	AX, $const_offNested
 	JCS	again
 	JMP	app
+later:
+	MOVL	$1, shared_kicked(R8)
 back:
 	GOTO(const_offNested, AX)
 	END
@@ -282,6 +288,10 @@ TEXT ·stubPost(SB), NOSPLIT|NOFRAME, $0-0
 	BYTE $0x0f; BYTE $0x03; BYTE $0xc0 // LSL AX, AX
 	ANDL	$0xfff, AX
 	MOVL	AX, shared_cpu(R8)
+	RDTSC
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, shared_end(R8)
 	MOVL	$const_stateSentry, AX
 	XCHGL	AX, shared_state(R8)
 	CMPL	AX, $const_stateAppWatched
@@ -300,9 +310,6 @@ TEXT ·stubWait(SB), NOSPLIT|NOFRAME, $0-0
 	MOVL	shared_state(R8), AX
 	CMPL	AX, $const_stateSentry
 	JNE	answered
-	MOVL	shared_spin(R8), R9
-	TESTL	R9, R9
-	JZ	sleep
 	RDTSC
 	SHLQ	$32, DX
 	ORQ	DX, AX
@@ -319,7 +326,8 @@ look:
 	SHLQ	$32, DX
 	ORQ	DX, AX
 	SUBQ	R10, AX
-	CMPQ	AX, R9
+	MOVL	shared_spin(R8), CX // the sentry may tell it to sleep now
+	CMPQ	AX, CX
 	JCS	look
 sleep:
 	MOVL	$const_stateSentry, AX
@@ -338,9 +346,20 @@ again:
 	CMPL	AX, $const_stateSentrySleep
 	JEQ	again
 answered:
+	RDTSC
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, shared_begin(R8)
 	MOVL	shared_answer(R8), AX
 	CMPL	AX, $const_answerSave
-	JNE	go
+	JEQ	save
+	MOVL	shared_kicked(R8), CX
+	TESTL	CX, CX
+	JZ	go
+	MOVL	$0, shared_kicked(R8)
+	MOVL	$const_kindInterrupted, shared_kind(R8)
+	GOTO(const_offPost, AX)
+save:
 	MOVL	$-1, AX
 	MOVL	$-1, DX
 	XSAVE64	const_offFP(R8)
@@ -413,7 +432,7 @@ both:
 fast:
 	// Everything that the stub has not touched is still in the registers.
 	MOVQ	R8, R11
-	LOAD(const_regRAX, AX)
+	MOVQ	shared_result(R8), AX
 	LOAD(const_regRCX, CX)
 	LOAD(const_regRDX, DX)
 	LOAD(const_regRSI, SI)

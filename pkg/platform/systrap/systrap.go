@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/platform"
+	"runsc/pkg/platform/affinity"
 	"runsc/pkg/seccomp"
 	"runsc/pkg/sentry/arch"
 )
@@ -38,6 +39,7 @@ type Platform struct {
 
 	patch bool // hot call sites may be changed
 
+	affinity *affinity.Set
 	// inApp is how many contexts run application code now.
 	inApp atomic.Int32
 	cpus  int32
@@ -56,7 +58,7 @@ func New(o platform.Options) (*Platform, error) {
 	if arch.XStateSize() > sizeofFP {
 		return nil, fmt.Errorf("the processor's FP state has %d bytes; use --platform=ptrace", arch.XStateSize())
 	}
-	p := &Platform{patch: !o.NoPatch, cpus: int32(runtime.NumCPU()), tick: tscPerMicrosecond()}
+	p := &Platform{affinity: affinity.New(), patch: !o.NoPatch, cpus: int32(runtime.NumCPU()), tick: tscPerMicrosecond()}
 	if err := p.start(); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("%w; use --platform=ptrace", err)
@@ -175,6 +177,7 @@ func (p *Platform) Close() {
 		p.zygote.kill()
 		<-p.zygote.gone
 	}
+	p.affinity.Close()
 	if p.makerStop != nil {
 		close(p.makerStop)
 	}
@@ -203,11 +206,10 @@ func (p *Platform) SeccompRules() seccomp.Rules {
 			{nil, nil, seccomp.EqualTo(unix.SIGKILL)},
 			{nil, nil, seccomp.EqualTo(kickSignal)},
 		},
-		unix.SYS_PIDFD_OPEN: nil,
-		unix.SYS_WAIT4:      {{nil, nil, seccomp.EqualTo(unix.WALL | unix.WNOHANG)}},
+		unix.SYS_GETTID:            nil,
+		unix.SYS_GETCPU:            nil,
+		unix.SYS_SCHED_SETAFFINITY: nil,
+		unix.SYS_PIDFD_OPEN:        nil,
+		unix.SYS_WAIT4:             {{nil, nil, seccomp.EqualTo(unix.WALL | unix.WNOHANG)}},
 	}
 }
-
-// roomToLook says whether there is a CPU for each context in the application and for the
-// sentry's thread that looks after it.
-func (p *Platform) roomToLook() bool { return 2*p.inApp.Load() <= p.cpus }

@@ -100,7 +100,7 @@ func (p *Platform) startZygote() error {
 			started <- fmt.Errorf("forking the zygote: %w", unix.Errno(-pid))
 			return
 		}
-		z.pid = pid
+		z.pid, z.bound.TID = pid, pid
 		started <- nil
 		<-p.makerStop
 	}()
@@ -110,6 +110,8 @@ func (p *Platform) startZygote() error {
 	// Its first order: to forget the sentry's image.
 	if err := z.watch(func() {}); err != nil {
 		z.kill()
+		unix.Wait4(z.pid, nil, unix.WALL, nil)
+		close(z.gone)
 		return err
 	}
 	if err := z.call(
@@ -148,6 +150,8 @@ func (p *Platform) fork() (*addressSpace, error) {
 		Child: codeBase + offProcess,
 	})
 	pr.pid = int(*(*int32)(unsafe.Pointer(&p.result[0])))
+	pr.bound.TID = pr.pid
+	pr.bound.Inherit(&p.zygote.bound)
 	p.forkMu.Unlock()
 	if err != nil {
 		p.orders.give(pr.slot)
@@ -158,6 +162,7 @@ func (p *Platform) fork() (*addressSpace, error) {
 	p.processes.Add(1)
 	if err := pr.watch(as.died); err != nil {
 		pr.kill()
+		unix.Wait4(pr.pid, nil, unix.WALL, nil)
 		p.processes.Done()
 		return nil, err
 	}

@@ -133,6 +133,7 @@ func (t *Task) BlockUninterruptible() error {
 
 // asleep begins a sleep, whose time is nobody's CPU time; awake ends it.
 func (t *Task) asleep(s TaskState) {
+	t.pctx.Sleep()
 	t.times.sleep(t.k.monotonic.Now())
 	t.setState(s)
 }

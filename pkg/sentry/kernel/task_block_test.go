@@ -17,6 +17,7 @@ import (
 type idleContext struct{ platform.Context }
 
 func (idleContext) Interrupt() {}
+func (idleContext) Sleep()     {}
 
 // TestInterruptEndsBlock interrupts a task over and over, asleep or on its way to sleep. What
 // it looks for takes a sender that is held up in the middle of an interrupt, which the host

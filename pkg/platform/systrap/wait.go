@@ -1,0 +1,128 @@
+package systrap
+
+import (
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where the two sides of a hand-off run decides what it costs. Apart, on two CPUs that both have
+// nothing else to do, each looks at the state word and sees the other's answer in a fraction of a
+// microsecond. On one CPU the one must sleep for the other to run, which is two
+// switches of the host, a few microseconds. Worst is to sleep and be woken on an idle CPU,
+// which takes tens of microseconds in a virtual machine; and that is what the host's scheduler
+// does when it is left alone, because it likes idle CPUs.
+//
+// So a context is either near, on the CPU of the sentry's thread (package affinity), or apart. It
+// is apart while the application makes one system call after another.
+const (
+	// How long the sentry looks for an event and a thread for its answer, in microseconds,
+	// before they sleep.
+	lookFor      = 50
+	answerWithin = 20
+
+	// A context becomes apart after apartAfter events in a row between which the application
+	// ran for less than a few microseconds, and near after nearAfter that took longer to
+	// come than looking lasts.
+	apartAfter = 16
+	shortRun   = 5
+	nearAfter  = 3
+
+	// freeEvery is how often a near context runs unbound, so that the host can balance.
+	freeEvery = 128
+)
+
+// roomToLook says whether there is a CPU for each context in the application and for the
+// sentry's thread that looks after it.
+func (p *Platform) roomToLook() bool { return 2*p.inApp.Load() <= p.cpus }
+
+// distance is whether a context is apart, and what that is judged by.
+type distance struct {
+	apart bool
+	run   int  // events in a row that speak for a change
+	turns uint // events while near
+}
+
+// vote counts an event that speaks for a change or against it.
+func (d *distance) vote(change bool, after int) {
+	if !change {
+		d.run = 0
+	} else if d.run++; d.run >= after {
+		d.apart, d.run = !d.apart, 0
+	}
+}
+
+// set writes a word to a slot, unless it is there already: the thread may be looking at the
+// cache line.
+func set(word *uint32, v uint32) {
+	if atomic.LoadUint32(word) != v {
+		atomic.StoreUint32(word, v)
+	}
+}
+
+// exchange answers the thread and returns when it has an event.
+func (c *taskContext) exchange(th *thread, how uint32) error {
+	p, s := c.p, th.shared
+	if how == answerSave {
+		defer th.as.killLater()()
+	}
+	p.inApp.Add(1)
+	if c.apart {
+		c.look(th, how)
+	} else {
+		c.takeTurns(th, how)
+	}
+	p.inApp.Add(-1)
+	if atomic.LoadUint32(&s.state) == stateDead || th.as.dead.Load() {
+		return errDead{th.as.pid}
+	}
+	return nil
+}
+
+// answer gives control to the thread. Only then may it be kicked: a thread that waits for its answer
+// takes no notice.
+func (c *taskContext) answer(th *thread, how uint32) {
+	th.answer(how)
+	if how == answerSave {
+		return
+	}
+	c.running.Store(th)
+	if c.pending.Load() {
+		c.kick(th, c.events.Load(), kicks)
+	}
+}
+
+// look is exchange for a context that is apart.
+func (c *taskContext) look(th *thread, how uint32) {
+	s := th.shared
+	c.answer(th, how)
+	patience := uint64(0)
+	if c.p.roomToLook() && atomic.LoadUint32(&s.cpu) != currentCPU() {
+		patience = lookFor * c.p.tick
+	}
+	set(&s.spin, uint32(min(patience, answerWithin*c.p.tick)))
+	seen := spin(&s.state, stateApp, patience)
+	if !seen {
+		th.sleepUntilEvent()
+	}
+	set(&s.sentryCPU, currentCPU())
+	if patience > 0 {
+		c.vote(!seen, nearAfter)
+	}
+}
+
+// takeTurns is exchange for a context that is near.
+func (c *taskContext) takeTurns(th *thread, how uint32) {
+	s := th.shared
+	runtime.LockOSThread()
+	o := c.p.affinity.OSThread(unix.Gettid())
+	c.turns++
+	c.vote(s.end-s.begin < shortRun*c.p.tick, apartAfter)
+	set(&s.spin, 0)
+	o.Begin(&th.bound, c.apart || c.turns%freeEvery == 0)
+	c.answer(th, how)
+	th.sleepUntilEvent()
+	o.End()
+	runtime.UnlockOSThread()
+}
