@@ -36,10 +36,13 @@ var anyCPU = func() (s unix.CPUSet) {
 type Thread struct {
 	TID int
 
-	// cpu is 1 + the CPU that it is bound to, 0 if it is not. It is guarded by the mu of the
-	// OSThread whose turn it has, or else belongs to its owner.
+	// cpu is 1 + the CPU that it is bound to, 0 if it is not, or -1 - the CPU that it avoids. It
+	// is guarded by the mu of the OSThread whose turn it has, or else belongs to its owner.
 	cpu int
 }
+
+// Avoid lets t, which has no turn, run on all CPUs but one. The next turn ends that.
+func (t *Thread) Avoid(cpu int) { t.setCPU(-1 - cpu) }
 
 // OSThread is a thread of the sentry.
 type OSThread struct {
@@ -212,9 +215,11 @@ func (o *OSThread) End() {
 // setAffinity fails only when the CPU went away or the thread ended, which does no harm.
 func setAffinity(tid, cpu int) {
 	set := anyCPU
-	if cpu != 0 {
+	if cpu > 0 {
 		set = unix.CPUSet{}
 		set.Set(cpu - 1)
+	} else if cpu < 0 {
+		set.Clear(-1 - cpu)
 	}
 	unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, uintptr(tid), unsafe.Sizeof(set), uintptr(unsafe.Pointer(&set)))
 }

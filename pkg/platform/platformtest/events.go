@@ -35,12 +35,12 @@ func testSyscall(t *testing.T, p platform.Platform) {
 }
 
 func testRegisters(t *testing.T, p platform.Platform) {
-	c := newProgram(t, p, 0x0f, 0x05).cpu()
+	c := newProgram(t, p, 0x0f, 0x05, 0x0f, 0x05).cpu()
 	r := &c.ac.Regs
 	for i, v := range []*uint64{&r.R15, &r.R14, &r.R13, &r.R12, &r.Rbp, &r.Rbx, &r.R10, &r.R9, &r.R8, &r.Rax, &r.Rdx, &r.Rsi, &r.Rdi} {
 		*v = uint64(i+1) * 0x0101_0101_0101_0101
 	}
-	r.Eflags |= arch.FlagCF | arch.FlagDF | arch.FlagOF
+	r.Eflags |= arch.FlagCF | arch.FlagDF | arch.FlagOF | arch.FlagID
 	want := *r
 	want.OrigRax, want.Rax = r.Rax, ^uint64(unix.ENOSYS-1)
 	want.Rip += 2
@@ -49,6 +49,13 @@ func testRegisters(t *testing.T, p platform.Platform) {
 	c.run(platform.EventSyscall)
 	if *r != want {
 		t.Errorf("registers\n%+v, want\n%+v", *r, want)
+	}
+	// As after execve. The selectors are of a lower RPL, as user code may load them.
+	r.Eflags &^= arch.FlagID
+	r.Ds, r.Es, r.Fs, r.Gs = 0x28, 0x28, 1, 2
+	c.run(platform.EventSyscall)
+	if r.Eflags&arch.FlagID != 0 || r.R11&arch.FlagID != 0 || r.Rip != want.Rip+2 {
+		t.Errorf("registers\n%+v, want ID clear at %#x", *r, want.Rip+2)
 	}
 }
 

@@ -130,8 +130,14 @@ func (c *taskContext) thread(as *addressSpace) (*thread, error) {
 }
 
 // load writes the registers to a stub thread. User code can have segment bases that
-// ptrace does not accept (wrfsbase takes any canonical address); such a base is lost.
+// ptrace does not accept (wrfsbase takes any canonical address), and such a base is lost; the
+// same goes for selectors of a lower RPL, which get RPL 3 and so name the same segment.
 func load(th *thread, r *arch.Registers) error {
+	if id := r.Eflags & arch.FlagID; id != th.id {
+		if err := th.setID(id); err != nil {
+			return err
+		}
+	}
 	e := th.setRegs(r)
 	if e == unix.EIO {
 		old := *r
@@ -141,6 +147,11 @@ func load(th *thread, r *arch.Registers) error {
 		}
 		if r.GsBase >= arch.MaxUserAddress {
 			r.GsBase = 0
+		}
+		for _, s := range []*uint64{&r.Ds, &r.Es, &r.Fs, &r.Gs} {
+			if *s != 0 {
+				*s |= 3
+			}
 		}
 		e = th.setRegs(r)
 	}

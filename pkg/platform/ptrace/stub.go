@@ -24,6 +24,9 @@ const (
 	stubSyscall  = stubBase
 	stubClone    = stubBase + 32
 	stubOrders   = stubBase + 64
+	stubPopFlags = stubBase + 128
+	stubNoID     = stubPopFlags + 8
+	stubWithID   = stubNoID + 8
 	stubCodeSize = 160
 )
 

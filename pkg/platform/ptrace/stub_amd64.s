@@ -36,6 +36,14 @@ next:
 	JMP	next
 done:
 	INT	$3
+
+	PCALIGN $32
+	// offset 128: flags from the stack, which is one of the two words behind the code
+	POPFQ
+	INT	$3
+	PCALIGN $8
+	QUAD	$0x202
+	QUAD	$0x200202 // with ID
 	PCALIGN $32
 
 // func stubAddress() uintptr

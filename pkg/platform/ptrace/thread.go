@@ -37,6 +37,7 @@ type thread struct {
 	fpOf  *taskContext   // whose FP state it holds, nil if nobody's
 	holds arch.Registers // what is in its registers, if known is set
 	known bool
+	id    uint64 // the ID flag that it has, which PTRACE_SETREGS does not change
 
 	tracer *osThread // nil for the zygote while it is made
 	bound  affinity.Thread
@@ -55,6 +56,7 @@ func (t *thread) getRegs(r *arch.Registers) error {
 		return fmt.Errorf("reading registers of stub %d: %w", t.tid, e)
 	}
 	t.holds, t.known = *r, true
+	t.id = r.Eflags & arch.FlagID
 	return nil
 }
 
@@ -124,6 +126,10 @@ func (t *thread) wait() (unix.WaitStatus, error) {
 func (t *thread) run(r *arch.Registers) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.runLocked(r)
+}
+
+func (t *thread) runLocked(r *arch.Registers) error {
 	if e := t.setRegs(r); e != 0 {
 		return fmt.Errorf("writing registers of stub %d: %w", t.tid, e)
 	}
@@ -155,6 +161,16 @@ func stubRegs(ip uint64) arch.Registers {
 	r := arch.NewRegisters()
 	r.Rip = ip
 	return r
+}
+
+// setID makes the thread set or clear its own ID flag.
+func (t *thread) setID(id uint64) error {
+	r := stubRegs(stubPopFlags)
+	r.Rsp = stubNoID
+	if id != 0 {
+		r.Rsp = stubWithID
+	}
+	return t.runLocked(&r)
 }
 
 // syscall makes the thread carry out one system call.

@@ -15,7 +15,7 @@ import (
 // does when it is left alone, because it likes idle CPUs.
 //
 // So a context is either near, on the CPU of the sentry's thread (package affinity), or apart. It
-// is apart while the application makes one system call after another.
+// is apart while the application makes one system call after another, and there is a CPU for each side.
 const (
 	// How long the sentry looks for an event and a thread for its answer, in microseconds,
 	// before they sleep.
@@ -23,11 +23,13 @@ const (
 	answerWithin = 20
 
 	// A context becomes apart after apartAfter events in a row between which the application
-	// ran for less than a few microseconds, and near after nearAfter that took longer to
-	// come than looking lasts.
+	// ran for less than shortRun microseconds, and near after nearAfter before which it ran for
+	// longer than looking lasts, or when there is no CPU for both sides.
 	apartAfter = 16
 	shortRun   = 5
-	nearAfter  = 3
+	nearAfter  = 4
+	// partEvery is how often a context that is apart, but on one CPU, is parted.
+	partEvery = 32
 
 	// freeEvery is how often a near context runs unbound, so that the host can balance.
 	freeEvery = 128
@@ -41,7 +43,7 @@ func (p *Platform) roomToLook() bool { return 2*p.inApp.Load() <= p.cpus }
 type distance struct {
 	apart bool
 	run   int  // events in a row that speak for a change
-	turns uint // events while near
+	turns uint // events
 }
 
 // vote counts an event that speaks for a change or against it.
@@ -96,20 +98,25 @@ func (c *taskContext) answer(th *thread, how uint32) {
 // look is exchange for a context that is apart.
 func (c *taskContext) look(th *thread, how uint32) {
 	s := th.shared
+	c.turns++
+	cpu := currentCPU()
+	room := c.p.roomToLook()
+	together := atomic.LoadUint32(&s.cpu) == cpu
+	if together && room && c.turns%partEvery == 0 {
+		// The host sees no reason to part them: they never run at the same time.
+		th.bound.Avoid(int(cpu))
+	}
 	c.answer(th, how)
 	patience := uint64(0)
-	if c.p.roomToLook() && atomic.LoadUint32(&s.cpu) != currentCPU() {
+	if !together && room {
 		patience = lookFor * c.p.tick
 	}
 	set(&s.spin, uint32(min(patience, answerWithin*c.p.tick)))
-	seen := spin(&s.state, stateApp, patience)
-	if !seen {
+	if !spin(&s.state, stateApp, patience) {
 		th.sleepUntilEvent()
 	}
 	set(&s.sentryCPU, currentCPU())
-	if patience > 0 {
-		c.vote(!seen, nearAfter)
-	}
+	c.vote(!room || s.end-s.begin > lookFor*c.p.tick, nearAfter)
 }
 
 // takeTurns is exchange for a context that is near.
@@ -118,7 +125,7 @@ func (c *taskContext) takeTurns(th *thread, how uint32) {
 	runtime.LockOSThread()
 	o := c.p.affinity.OSThread(unix.Gettid())
 	c.turns++
-	c.vote(s.end-s.begin < shortRun*c.p.tick, apartAfter)
+	c.vote(c.p.roomToLook() && s.end-s.begin < shortRun*c.p.tick, apartAfter)
 	set(&s.spin, 0)
 	o.Begin(&th.bound, c.apart || c.turns%freeEvery == 0)
 	c.answer(th, how)
