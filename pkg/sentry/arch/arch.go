@@ -57,10 +57,11 @@ const (
 	FlagOF = 1 << 11
 	FlagRF = 1 << 16
 	FlagAC = 1 << 18
+	FlagID = 1 << 21
 
 	flagFixed = 1 << 1 // always set
 	// userFlags are those that user code may choose.
-	userFlags = FlagCF | FlagPF | FlagAF | FlagZF | FlagSF | FlagTF | FlagDF | FlagOF | FlagRF | FlagAC
+	userFlags = FlagCF | FlagPF | FlagAF | FlagZF | FlagSF | FlagTF | FlagDF | FlagOF | FlagRF | FlagAC | FlagID
 )
 
 // MaxUserAddress is the end of what Linux lets user code address with four-level page
@@ -83,6 +84,12 @@ func (r *Registers) Sanitize(old *Registers) bool {
 	}
 	r.Ds, r.Es, r.Fs, r.Gs = old.Ds, old.Es, old.Fs, old.Gs
 	return r.FsBase < MaxUserAddress && r.GsBase < MaxUserAddress
+}
+
+// KeepFlags takes the flags from old that user code can change by itself, but neither
+// rt_sigreturn(2) nor ptrace(2).
+func (r *Registers) KeepFlags(old *Registers) {
+	r.Eflags = r.Eflags&^FlagID | old.Eflags&FlagID
 }
 
 // Context is a task's CPU state.

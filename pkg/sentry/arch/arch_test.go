@@ -214,6 +214,28 @@ func TestSignalRestoreDistrustsTheFrame(t *testing.T) {
 	}
 }
 
+// The frame shows ID, but it does not change it.
+func TestSignalRestoreKeepsID(t *testing.T) {
+	for _, id := range []uint64{0, FlagID} {
+		m := newMemory()
+		c := busy(m.base + 0xff00)
+		c.Regs.Eflags |= FlagID
+		info := NewKernelSignal(int32(unix.SIGUSR1))
+		act := SignalAct{Handler: 0x402000, Restorer: 0x403000, Flags: SaRestorer}
+		if err := c.SignalSetup(m, &act, &info, &SignalStack{}, 0); err != nil {
+			t.Fatal(err)
+		}
+		if saved := le.Uint64(m.B[c.Stack()-m.base+frameSigcontext+17*8:]); saved&FlagID == 0 || c.Regs.Eflags&FlagID == 0 {
+			t.Errorf("flags %#x in the handler, %#x in its frame", c.Regs.Eflags, saved)
+		}
+		c.SetStack(c.Stack() + 8)
+		c.Regs.Eflags = c.Regs.Eflags&^FlagID | id // by popf
+		if _, _, err := c.SignalRestore(m); err != nil || c.Regs.Eflags&FlagID != id {
+			t.Errorf("flags %#x after the handler left ID %#x: %v", c.Regs.Eflags, id, err)
+		}
+	}
+}
+
 func FuzzSignalRestore(f *testing.F) {
 	m := newMemory()
 	c := busy(m.base + 0xff00)

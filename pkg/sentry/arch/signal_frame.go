@@ -157,6 +157,7 @@ func (c *Context) SignalRestore(io usermem.IO) (SignalSet, SignalStack, error) {
 		r.Ss = userSS // made by a program that knows only the old layout
 	}
 	r.Sanitize(&Registers{Cs: userCS, Ss: userSS, Ds: r.Ds, Es: r.Es, Fs: r.Fs, Gs: r.Gs})
+	r.KeepFlags(&c.Regs)
 	r.OrigRax = noSyscall
 	if err := c.restoreFP(io, uintptr(le.Uint64(frame[frameFPPointer:]))); err != nil {
 		return 0, SignalStack{}, err

@@ -271,6 +271,7 @@ func (t *Task) PtraceSetRegisters(c *Task, f func(*arch.Registers) error) error 
 		if !r.Sanitize(&c.arch.Regs) {
 			return unix.EIO
 		}
+		r.KeepFlags(&c.arch.Regs)
 		c.arch.Regs = r
 		return nil
 	})
