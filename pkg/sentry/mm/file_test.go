@@ -176,6 +176,9 @@ func TestMRemap(t *testing.T) {
 	for i := uintptr(0); i < 4; i++ {
 		p.store(a+i*pageSize, byte(i+1))
 	}
+	if _, err := p.m.MRemap(^uintptr(0)-pageSize+1, pageSize, pageSize, MRemapOpts{MayMove: true, Fixed: true, NewAddr: a}); err != unix.EFAULT {
+		t.Errorf("the last page of all: %v", err)
+	}
 	// In the way of growing in place.
 	p.mmap(MMapOpts{Addr: a + 4*pageSize, Length: pageSize, Fixed: true, Perms: memmap.Read, Private: true})
 	if _, err := p.m.MRemap(a, 4*pageSize, 5*pageSize, MRemapOpts{}); err != unix.ENOMEM {

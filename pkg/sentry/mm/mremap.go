@@ -30,9 +30,6 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 		return 0, unix.EINVAL
 	}
 	src := usermem.AddrRange{Start: oldAddr, End: oldAddr + uintptr(old64)}
-	if src.End < src.Start {
-		return 0, unix.EINVAL
-	}
 	var dst usermem.AddrRange
 	if o.Fixed {
 		dst = usermem.AddrRange{Start: o.NewAddr, End: o.NewAddr + uintptr(new64)}
@@ -42,6 +39,9 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 		if dst.Start < m.layout.min {
 			return 0, unix.EPERM
 		}
+	}
+	if src.End < src.Start { // so high that nothing is mapped there
+		return 0, unix.EFAULT
 	}
 
 	c := newChange()
