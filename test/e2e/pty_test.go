@@ -230,11 +230,13 @@ func TestTerminalExec(t *testing.T) {
 		term.expect("$ ")
 		term.typed("stty size; tty\r")
 		term.expect("24 80")
-		term.typed("trap 'echo winch-caught' WINCH; echo set-$((1+1))\r")
+		// While it edits a line, the shell keeps the signal to itself; so it runs a loop, and
+		// nothing in a process group of its own.
+		term.typed("set +m; trap 'seen=1' WINCH; echo set-$((1+1)); while [ -z \"$seen\" ]; do sleep 0.05; done; echo winch-$((1+1)); set -m\r")
 		term.expect("set-2")
 		term.resize(30, 100)
-		term.typed("sleep 0.1\r")
-		term.expect("winch-caught")
+		term.expect("winch-2")
+		term.expect("$ ")
 		term.typed("sleep 1000\r")
 		time.Sleep(200 * time.Millisecond)
 		term.typed("\x03")
