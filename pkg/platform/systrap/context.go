@@ -185,11 +185,13 @@ func (c *taskContext) Switch(pas platform.AddressSpace, ac *arch.Context) (platf
 	return c.event(ac)
 }
 
-// Sleep implements platform.Context.
+// Sleep implements platform.Context. The thread stops looking; and whoever wakes the task is
+// likely to sleep soon, so that the thread is better woken near.
 func (c *taskContext) Sleep() {
 	if c.th != nil {
 		set(&c.th.shared.spin, 0)
 	}
+	c.apart, c.run = false, 0
 }
 
 var _ platform.Context = (*taskContext)(nil)
