@@ -31,6 +31,9 @@ static inline const char *platform(void)
 
 static inline int on(const char *name) { return platform() && strcmp(platform(), name) == 0; }
 
+/* Until when an attack goes on. Natively there is nothing to find. */
+static inline long long attack_end(long ms) { return now_ms() + (platform() ? ms : ms / 4); }
+
 /* The end of what can be mapped. */
 static inline uintptr_t user_end(void)
 {

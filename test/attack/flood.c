@@ -4,7 +4,7 @@
 #include "attack.h"
 #include <sched.h>
 
-#define THREADS 200
+#define THREADS 100
 
 static volatile int go, stop, to_process = 1;
 
@@ -71,7 +71,7 @@ TEST_LIMIT(others_answer_during_a_flood, 20)
 			sleep_ms(1000);
 	}
 	long long longest = 0;
-	for (long long end = now_ms() + 1000; now_ms() < end;) {
+	for (long long end = now_ms() + 700; now_ms() < end;) {
 		long long t0 = now_ms();
 		check_alive();
 		long long took = now_ms() - t0;
@@ -90,7 +90,7 @@ TEST_LIMIT(flood_ends_by_itself, 20)
 	{
 		to_process = 0;
 		flood();
-		sleep_ms(500);
+		sleep_ms(300);
 		stop = 1;
 	}
 	CHECK_EXIT(pid, 0);
@@ -112,7 +112,7 @@ TEST(flood_of_timers)
 		for (;;)
 			CALL0(SYS_sched_yield);
 	}
-	for (long long end = now_ms() + 500; now_ms() < end;)
+	for (long long end = now_ms() + 300; now_ms() < end;)
 		check_alive();
 	must_die(pid);
 }
@@ -120,7 +120,7 @@ TEST(flood_of_timers)
 /* Children that die by the platform's own signals and come again. */
 TEST(flood_of_deaths)
 {
-	for (long long end = now_ms() + 700; now_ms() < end;) {
+	for (long long end = now_ms() + 400; now_ms() < end;) {
 		CHILD(segv)
 		{
 			*(volatile char *)8 = 1;

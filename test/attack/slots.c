@@ -145,7 +145,7 @@ static void survive(const char *name, int breed)
 			attack(&ways[i], breed);
 		}
 		int ended = 0;
-		for (long long end = now_ms() + 500; now_ms() < end; sleep_ms(1)) {
+		for (long long end = attack_end(350); now_ms() < end; sleep_ms(1)) {
 			check_alive();
 			if (!ended && waitpid(pid, NULL, WNOHANG) == pid)
 				ended = 1;
@@ -209,7 +209,7 @@ static void hunt(long value)
 			test_mute();
 			hunt_forever(value);
 		}
-		for (long long end = now_ms() + 250; now_ms() < end; sleep_ms(1))
+		for (long long end = attack_end(200); now_ms() < end; sleep_ms(1))
 			check_alive();
 		must_die(pid);
 	}

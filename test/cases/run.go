@@ -3,6 +3,7 @@ package cases
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,7 +32,8 @@ type Suite struct {
 	// OnDisk says which programs are to run a second time, in a directory of the
 	// container's root filesystem; nil for none.
 	OnDisk func(program string) bool
-	// Deviations are the cases in which the sandbox is not to do what Linux does, and why.
+	// Deviations are the cases in which the sandbox is not to do what Linux does, and why;
+	// CASE@PLATFORM is one on that platform only.
 	Deviations map[string]string
 
 	nativeOnce    sync.Once
@@ -271,7 +273,7 @@ func (s *Suite) TestSandbox(t *testing.T) {
 				t.Run(p.String(), func(t *testing.T) {
 					for _, c := range p.cases {
 						t.Run(c, func(t *testing.T) {
-							if why := s.Deviations[c]; why != "" && results[p.String()][c].status != "ok" {
+							if why := cmp.Or(s.Deviations[c], s.Deviations[c+"@"+platform]); why != "" && results[p.String()][c].status != "ok" {
 								t.Skip(why)
 							}
 							judge(t, oracle[p.String()][c], results[p.String()][c])
