@@ -8,6 +8,8 @@
 package hostmap
 
 import (
+	"sync"
+
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/platform"
@@ -138,3 +140,34 @@ func (r *Recorder) run() {
 }
 
 var _ platform.Ops = (*Recorder)(nil)
+
+// Space is a Recorder behind a lock: what is an address space to platform.AddressSpace, but for
+// its end.
+type Space struct {
+	// Mu guards the fields below, and is held while calls are carried out.
+	Mu    sync.Mutex
+	Calls Recorder
+}
+
+// MapFile implements platform.Ops.
+func (s *Space) MapFile(addr uintptr, f memmap.File, fr memmap.Range, at memmap.AccessType, precommit bool) error {
+	return s.Batch(func(ops platform.Ops) { ops.MapFile(addr, f, fr, at, precommit) })
+}
+
+// Unmap implements platform.Ops.
+func (s *Space) Unmap(addr, length uintptr) error {
+	return s.Batch(func(ops platform.Ops) { ops.Unmap(addr, length) })
+}
+
+// Protect implements platform.Ops.
+func (s *Space) Protect(addr, length uintptr, at memmap.AccessType) error {
+	return s.Batch(func(ops platform.Ops) { ops.Protect(addr, length, at) })
+}
+
+// Batch implements platform.AddressSpace.
+func (s *Space) Batch(f func(platform.Ops)) error {
+	s.Mu.Lock()
+	defer s.Mu.Unlock()
+	f(&s.Calls)
+	return s.Calls.Flush()
+}

@@ -9,22 +9,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runsc/pkg/platform"
 	"runsc/pkg/platform/hostmap"
 	"runsc/pkg/sentry/arch"
-	"runsc/pkg/sentry/memmap"
 )
 
 // addressSpace is a stub process.
 type addressSpace struct {
+	hostmap.Space
+
 	tracer *tracer
 	leader *thread // used by the tracer only
 	slot   int     // of the order memory
 
 	released atomic.Bool
-
-	mu     sync.Mutex // guards orders, and is held while they are carried out
-	orders hostmap.Recorder
 
 	threadsMu sync.Mutex      // guards the fields below
 	threads   map[int]*thread // by the OS thread that traces them
@@ -32,31 +29,8 @@ type addressSpace struct {
 	spare     *thread         // a thread that nobody traces yet, or nil
 }
 
-// MapFile implements platform.Ops.
-func (as *addressSpace) MapFile(addr uintptr, f memmap.File, fr memmap.Range, at memmap.AccessType, precommit bool) error {
-	return as.Batch(func(ops platform.Ops) { ops.MapFile(addr, f, fr, at, precommit) })
-}
-
-// Unmap implements platform.Ops.
-func (as *addressSpace) Unmap(addr, length uintptr) error {
-	return as.Batch(func(ops platform.Ops) { ops.Unmap(addr, length) })
-}
-
-// Protect implements platform.Ops.
-func (as *addressSpace) Protect(addr, length uintptr, at memmap.AccessType) error {
-	return as.Batch(func(ops platform.Ops) { ops.Protect(addr, length, at) })
-}
-
-// Batch implements platform.AddressSpace.
-func (as *addressSpace) Batch(f func(platform.Ops)) error {
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	f(&as.orders)
-	return as.orders.Flush()
-}
-
 // execute makes a thread of the process carry out the first n orders: the one that the
-// calling OS thread traces, which cannot be running now, or else the leader. as.mu is locked.
+// calling OS thread traces, which cannot be running now, or else the leader. as.Mu is locked.
 func (as *addressSpace) execute(n int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

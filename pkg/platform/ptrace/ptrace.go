@@ -33,7 +33,7 @@
 //
 // # Locks
 //
-// addressSpace.mu guards the list of mapped ranges and the orders; it is held during the
+// addressSpace.Mu guards the list of mapped ranges and the orders; it is held during the
 // host system calls that change memory. Below it come addressSpace.threadsMu, which guards the
 // map of threads, and thread.mu, which is held while the thread runs. osThread.mu is a leaf.
 package ptrace

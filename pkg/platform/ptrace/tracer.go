@@ -140,7 +140,7 @@ func (t *tracer) fork() (*addressSpace, error) {
 	leader := &thread{tgid: int(pid), tid: int(pid), tracer: t.zygote.tracer, bound: affinity.Thread{TID: int(pid)}}
 	leader.bound.Inherit(&t.zygote.bound)
 	as := &addressSpace{tracer: t, leader: leader, slot: slot, threads: map[int]*thread{}, asked: map[int]int{}}
-	as.orders = hostmap.Recorder{Limit: stubBase, List: t.orders.list(slot), Run: as.execute}
+	as.Calls = hostmap.Recorder{Limit: stubBase, List: t.orders.list(slot), Run: as.execute}
 	if _, err := leader.wait(); err != nil { // it starts with a stop
 		as.kill()
 		return nil, err

@@ -9,19 +9,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runsc/pkg/platform"
 	"runsc/pkg/platform/affinity"
 	"runsc/pkg/platform/hostmap"
 	"runsc/pkg/sentry/arch"
-	"runsc/pkg/sentry/memmap"
 )
 
 // addressSpace is a stub process.
 type addressSpace struct {
 	*process
-	recorder hostmap.Recorder // guarded by process.mu
 
-	threadsMu sync.Mutex // guards the fields below; may be locked before process.mu
+	threadsMu sync.Mutex // guards the fields below; may be locked before process.Mu
 	threads   []*thread  // all, by slot of the process
 	idle      []*thread  // those that no context has
 }
@@ -39,29 +36,6 @@ type thread struct {
 
 	// What was last loaded into the segment bases.
 	fsBase, gsBase uint64
-}
-
-// MapFile implements platform.Ops.
-func (as *addressSpace) MapFile(addr uintptr, f memmap.File, fr memmap.Range, at memmap.AccessType, precommit bool) error {
-	return as.Batch(func(ops platform.Ops) { ops.MapFile(addr, f, fr, at, precommit) })
-}
-
-// Unmap implements platform.Ops.
-func (as *addressSpace) Unmap(addr, length uintptr) error {
-	return as.Batch(func(ops platform.Ops) { ops.Unmap(addr, length) })
-}
-
-// Protect implements platform.Ops.
-func (as *addressSpace) Protect(addr, length uintptr, at memmap.AccessType) error {
-	return as.Batch(func(ops platform.Ops) { ops.Protect(addr, length, at) })
-}
-
-// Batch implements platform.AddressSpace.
-func (as *addressSpace) Batch(f func(platform.Ops)) error {
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	f(&as.recorder)
-	return as.recorder.Flush()
 }
 
 // Release implements platform.AddressSpace. The process is reaped by its watcher.
@@ -119,7 +93,7 @@ func (as *addressSpace) newThread() (*thread, error) {
 	th.gsBase = addr
 	as.threads = append(as.threads, th)
 
-	as.mu.Lock()
+	as.Mu.Lock()
 	as.page.altStack.sp, as.page.altStack.flags, as.page.altStack.size = addr+offAltStack, 0, altStack
 	as.list[0] = hostmap.Call{Nr: unix.SYS_MMAP, Args: [6]uint64{addr, slotSize, unix.PROT_READ | unix.PROT_WRITE,
 		unix.MAP_SHARED | unix.MAP_FIXED, uint64(as.p.threads.file.Fd()), uint64(as.p.threads.offset(slot))}}
@@ -132,7 +106,7 @@ func (as *addressSpace) newThread() (*thread, error) {
 		th.sleepUntilEvent()
 		stop()
 	}
-	as.mu.Unlock()
+	as.Mu.Unlock()
 	if err != nil {
 		return nil, err
 	}

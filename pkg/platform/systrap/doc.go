@@ -44,6 +44,6 @@
 //
 // # Locks
 //
-// addressSpace.threadsMu → process.mu → slotFile.mu. process.mu is held while orders are
+// addressSpace.threadsMu → process.Mu → slotFile.mu. process.Mu is held while orders are
 // carried out. Platform.spareMu and forkMu are taken without others.
 package systrap

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -26,8 +25,8 @@ type process struct {
 	gone       chan struct{} // closed when it is reaped
 	exitStatus int           // valid then; -1 if a signal killed it
 
-	// mu guards what is in the window, and is held while orders are carried out.
-	mu    sync.Mutex
+	// Mu guards what is in the window, too, and is held while orders are carried out.
+	hostmap.Space
 	bound affinity.Thread // the helper
 }
 
@@ -105,7 +104,7 @@ func futexWakeAll(word *uint32) {
 
 func (pr *process) wakeSentry() { futexWakeAll(&pr.page.done) }
 
-// execute makes the helper carry out the first n calls of the list. mu is locked. The error
+// execute makes the helper carry out the first n calls of the list. Mu is locked. The error
 // is that of the last call that failed.
 func (pr *process) execute(n int) error {
 	runtime.LockOSThread()
@@ -137,8 +136,8 @@ func (pr *process) execute(n int) error {
 
 // call makes the helper carry out calls.
 func (pr *process) call(calls ...hostmap.Call) error {
-	pr.mu.Lock()
-	defer pr.mu.Unlock()
+	pr.Mu.Lock()
+	defer pr.Mu.Unlock()
 	copy(pr.list, calls)
 	return pr.execute(len(calls))
 }
