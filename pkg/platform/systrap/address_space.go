@@ -18,9 +18,11 @@ import (
 type addressSpace struct {
 	*process
 
-	threadsMu sync.Mutex // guards the fields below; may be locked before process.Mu
+	threadsMu sync.Mutex // guards the fields below
 	threads   []*thread  // all, by slot of the process
 	idle      []*thread  // those that no context has
+	broken    []*thread  // those that could not be made
+	ended     bool       // died was here
 }
 
 // thread is a thread of a stub process that runs application code of one context at a time.
@@ -41,41 +43,62 @@ type thread struct {
 // Release implements platform.AddressSpace. The process is reaped by its watcher.
 func (as *addressSpace) Release() { as.kill() }
 
-// died frees what the process held.
+// died frees what the process held, but for the slots that contexts have: they may be about to
+// write to them, and give them back with the thread.
 func (as *addressSpace) died() {
 	as.threadsMu.Lock()
 	for _, th := range as.threads {
 		atomic.StoreUint32(&th.shared.state, stateDead)
 		futexWakeAll(&th.shared.state)
 	}
-	threads := as.threads
-	as.threads, as.idle = nil, nil
+	for _, th := range append(as.idle, as.broken...) {
+		as.p.threads.give(th.slot)
+	}
+	as.threads, as.idle, as.broken, as.ended = nil, nil, nil, true
 	as.threadsMu.Unlock()
-	as.p.retire(as, threads)
+	as.leaveWindow()
+	as.p.processes.Done()
 }
 
 // acquire returns a thread that no context has.
 func (as *addressSpace) acquire() (*thread, error) {
 	as.threadsMu.Lock()
-	defer as.threadsMu.Unlock()
 	if n := len(as.idle); n > 0 {
 		th := as.idle[n-1]
 		as.idle = as.idle[:n-1]
+		as.threadsMu.Unlock()
 		return th, nil
 	}
-	return as.newThread()
+	th, err := as.newThread()
+	as.threadsMu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	// Without the lock, which died needs to end this if it takes too long.
+	if err := as.start(th); err != nil {
+		as.putAway(th, &as.broken)
+		return nil, err
+	}
+	return th, nil
 }
 
 // release takes a thread back. It sleeps in the stub until it has the next context.
-func (as *addressSpace) release(th *thread) {
+func (as *addressSpace) release(th *thread) { as.putAway(th, &as.idle) }
+
+// putAway adds a thread that nobody uses to one of the lists.
+func (as *addressSpace) putAway(th *thread, list *[]*thread) {
 	as.threadsMu.Lock()
 	defer as.threadsMu.Unlock()
-	as.idle = append(as.idle, th)
+	if as.ended {
+		as.p.threads.give(th.slot)
+		return
+	}
+	*list = append(*list, th)
 }
 
-// newThread makes a thread. threadsMu is locked.
+// newThread takes a slot for a thread. threadsMu is locked.
 func (as *addressSpace) newThread() (*thread, error) {
-	if as.dead.Load() {
+	if as.ended {
 		return nil, errDead{as.pid}
 	}
 	index := len(as.threads)
@@ -92,13 +115,22 @@ func (as *addressSpace) newThread() (*thread, error) {
 	*s = shared{state: stateApp, self: addr, gs: addr, regs: arch.NewRegisters()}
 	th.gsBase = addr
 	as.threads = append(as.threads, th)
+	return th, nil
+}
 
+// start makes the thread for a slot.
+func (as *addressSpace) start(th *thread) error {
+	s, addr := th.shared, th.addr
 	as.Mu.Lock()
+	if as.dead.Load() {
+		as.Mu.Unlock()
+		return errDead{as.pid}
+	}
 	as.page.altStack.sp, as.page.altStack.flags, as.page.altStack.size = addr+offAltStack, 0, altStack
 	as.list[0] = hostmap.Call{Nr: unix.SYS_MMAP, Args: [6]uint64{addr, slotSize, unix.PROT_READ | unix.PROT_WRITE,
-		unix.MAP_SHARED | unix.MAP_FIXED, uint64(as.p.threads.file.Fd()), uint64(as.p.threads.offset(slot))}}
+		unix.MAP_SHARED | unix.MAP_FIXED, uint64(as.p.threads.file.Fd()), uint64(as.p.threads.offset(th.slot))}}
 	as.list[1] = hostmap.Call{Nr: unix.SYS_CLONE, Args: [6]uint64{threadFlags, 0, 0, 0, addr}, Child: codeBase + offThread}
-	err = as.execute(2)
+	err := as.execute(2)
 	if err == nil {
 		// The window must not change until the thread has used it. Another thread could
 		// write to its slot and make this wait last for ever.
@@ -108,18 +140,18 @@ func (as *addressSpace) newThread() (*thread, error) {
 	}
 	as.Mu.Unlock()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if as.dead.Load() || s.kind != kindStarted {
-		return nil, errDead{as.pid}
+		return errDead{as.pid}
 	}
 	th.tid = int(s.tid)
 	th.bound.TID = th.tid
 	th.bound.Inherit(&as.bound)
 	if err := tgkill(as.pid, th.tid, 0); err != nil {
-		return nil, fmt.Errorf("thread %d of stub process %d: %w", th.tid, as.pid, err)
+		return fmt.Errorf("thread %d of stub process %d: %w", th.tid, as.pid, err)
 	}
-	return th, nil
+	return nil
 }
 
 // killLater kills the process unless the returned function is called soon: in time for

@@ -90,6 +90,9 @@ func (c *taskContext) PullFullState(_ platform.AddressSpace, ac *arch.Context) e
 	if c.th == nil || c.fpStored {
 		return nil
 	}
+	if c.th.as.dead.Load() {
+		return errDead{c.th.as.pid}
+	}
 	s := c.th.shared
 	if s.fp == 0 {
 		if err := c.exchange(c.th, answerSave); err != nil {

@@ -44,6 +44,6 @@
 //
 // # Locks
 //
-// addressSpace.threadsMu → process.Mu → slotFile.mu. process.Mu is held while orders are
-// carried out. Platform.spareMu and forkMu are taken without others.
+// process.Mu is held while orders are carried out. addressSpace.threadsMu is held for moments only.
+// Below both comes slotFile.mu. Platform.spareMu and forkMu are taken without others.
 package systrap

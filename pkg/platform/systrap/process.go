@@ -107,6 +107,9 @@ func (pr *process) wakeSentry() { futexWakeAll(&pr.page.done) }
 // execute makes the helper carry out the first n calls of the list. Mu is locked. The error
 // is that of the last call that failed.
 func (pr *process) execute(n int) error {
+	if pr.dead.Load() {
+		return errDead{pr.pid}
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	o := pr.p.affinity.OSThread(unix.Gettid())
@@ -132,6 +135,17 @@ func (pr *process) execute(n int) error {
 		return e
 	}
 	return nil
+}
+
+// leaveWindow gives the window of a dead process back. Whoever has orders for it writes them
+// to memory of its own from now on.
+func (pr *process) leaveWindow() {
+	pr.Mu.Lock()
+	defer pr.Mu.Unlock()
+	pr.page = &orderPage{}
+	pr.list = make([]hostmap.Call, len(pr.list))
+	pr.Calls.List = pr.list
+	pr.p.orders.give(pr.slot)
 }
 
 // call makes the helper carry out calls.

@@ -33,7 +33,11 @@
 
 // The helper carries out batches of calls. All of its state is in registers: R12 the window,
 // R13 the window's offset in its file, R14 the file, BX the last batch.
+//
+// It has no stack, so that a signal ends the process: a handler that ran on memory of the
+// application's choice would hand the helper's rights over.
 TEXT ·stubHelper(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ	$0, SP
 wait:
 	MOVL	orderPage_seq(R12), AX
 	CMPL	AX, BX

@@ -150,15 +150,6 @@ func (p *Platform) makeSpare() {
 	}()
 }
 
-// retire is called when a process is gone.
-func (p *Platform) retire(as *addressSpace, threads []*thread) {
-	for _, th := range threads {
-		p.threads.give(th.slot)
-	}
-	p.orders.give(as.slot)
-	p.processes.Done()
-}
-
 // Close implements platform.Platform.
 func (p *Platform) Close() {
 	p.spareMu.Lock()
