@@ -113,7 +113,8 @@ func (as *addressSpace) newThread() (*thread, error) {
 	th := &thread{as: as, index: index, slot: slot, addr: addr, mem: as.p.threads.bytes(slot), shared: (*shared)(as.p.threads.pointer(slot))}
 	s := th.shared
 	*s = shared{state: stateApp, self: addr, gs: addr, regs: arch.NewRegisters()}
-	th.gsBase = addr
+	// It inherits the helper's FS base, which is none of the application's.
+	th.fsBase, th.gsBase = ^uint64(0), addr
 	as.threads = append(as.threads, th)
 	return th, nil
 }

@@ -26,6 +26,7 @@ type taskContext struct {
 	// What of the arch.Context th does not have, and the other way round.
 	fpStored bool // the arch.Context has the FP state
 	fpLoad   bool // and th must load it
+	image    []byte
 
 	last    arch.Registers // what the slot holds
 	patched bool           // th is in a patched call, to which it can return
@@ -99,7 +100,9 @@ func (c *taskContext) PullFullState(_ platform.AddressSpace, ac *arch.Context) e
 			return err
 		}
 	}
-	if image := c.th.at(s.fp, arch.XStateSize()); image == nil || ac.FP.Load(image, ^uint64(0)) != nil {
+	image := c.th.at(s.fp, arch.XStateSize())
+	c.image = append(c.image[:0], image...) // it is checked in the copy
+	if image == nil || ac.FP.Load(c.image, ^uint64(0)) != nil {
 		// The application has destroyed its own state.
 		ac.FP.Reset()
 		c.fpLoad = true

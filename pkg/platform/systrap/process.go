@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -21,6 +22,7 @@ type process struct {
 	page *orderPage
 	list []hostmap.Call
 
+	reapMu     sync.Mutex // held while it is reaped, after which its ID may be somebody else's
 	dead       atomic.Bool
 	gone       chan struct{} // closed when it is reaped
 	exitStatus int           // valid then; -1 if a signal killed it
@@ -58,10 +60,14 @@ func (pr *process) watch(onDeath func()) error {
 	go func() {
 		defer f.Close()
 		conn.Read(func(uintptr) bool {
+			pr.reapMu.Lock()
+			defer pr.reapMu.Unlock()
 			var ws unix.WaitStatus
 			pid, err := unix.Wait4(pr.pid, &ws, unix.WNOHANG|unix.WALL, nil)
 			pr.exitStatus = ws.ExitStatus()
-			return pid == pr.pid || err == unix.ECHILD
+			over := pid == pr.pid || err == unix.ECHILD
+			pr.dead.Store(over)
+			return over
 		})
 		pr.dead.Store(true)
 		pr.wakeSentry()
@@ -72,7 +78,13 @@ func (pr *process) watch(onDeath func()) error {
 }
 
 // kill ends the process. It is reaped by watch.
-func (pr *process) kill() { tgkill(pr.pid, pr.pid, unix.SIGKILL) }
+func (pr *process) kill() {
+	pr.reapMu.Lock()
+	defer pr.reapMu.Unlock()
+	if !pr.dead.Load() {
+		tgkill(pr.pid, pr.pid, unix.SIGKILL)
+	}
+}
 
 func tgkill(tgid, tid int, sig unix.Signal) error {
 	if _, _, e := unix.RawSyscall(unix.SYS_TGKILL, uintptr(tgid), uintptr(tid), uintptr(sig)); e != 0 {
