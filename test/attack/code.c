@@ -176,6 +176,63 @@ TEST(copied_code_runs)
 	}
 }
 
+/* More call sites than a page of trampolines serves. */
+void many_sites(void);
+__asm__(".text\n"
+	".type many_sites, @function\n"
+	"many_sites:\n"
+	"push %rbx\n"
+	".rept 50\n"
+	"mov $40, %ebx\n"
+	"1: mov $39, %eax\n"
+	"syscall\n"
+	"dec %ebx\n"
+	"jnz 1b\n"
+	".endr\n"
+	"pop %rbx\n"
+	"ret\n");
+
+/* The mapping with the trampolines of changed call sites, if there is one, vanishes in parts and is
+ * replaced by a file while more sites become hot. */
+TEST(trampolines_are_taken_away)
+{
+	for (int how = 0; how < 4; how++) {
+		pid_t child = fork();
+		CHECK(child >= 0);
+		if (child == 0) {
+			for (int i = 0; i < 200; i++)
+				getppid();
+			char line[256];
+			unsigned long start = 0, end = 0;
+			FILE *maps = fopen("/proc/self/maps", "r");
+			while (maps && fgets(line, sizeof(line), maps))
+				if (strstr(line, "[trampolines]"))
+					sscanf(line, "%lx-%lx", &start, &end);
+			int fd = open("/proc/self/exe", O_RDONLY);
+			if (start && how == 0)
+				madvise((void *)start, end - start, MADV_DONTNEED);
+			if (start && how == 1)
+				munmap((void *)(start + PAGE), end - start - PAGE);
+			if (start && how == 2)
+				munmap((void *)start, end - start);
+			if (start && how == 3)
+				mmap((void *)(start + PAGE), end - start - PAGE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);
+			for (int i = 0; i < 60; i++) {
+				getuid();
+				geteuid();
+				getgid();
+				getegid();
+				sched_yield();
+			}
+			many_sites();
+			_exit(0);
+		}
+		/* It may have destroyed itself. */
+		CHECK_EQ(waitpid(child, NULL, 0), child);
+	}
+	CHECK(getpid() > 0);
+}
+
 /* Jumps to the second instruction of a call site, with a number of one's own. */
 TEST(jump_into_a_call_site)
 {

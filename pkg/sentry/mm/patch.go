@@ -101,10 +101,8 @@ func (m *MemoryManager) PatchSyscall(ip, nr uintptr) {
 	}
 	start, end := plan.Range()
 	eff := vit.Value().eff()
-	// From here on vit is stale.
-	at, site, trampoline, moved := m.placeTrampoline(plan, vmaRange(vit), patcher.TrampolineSize(), c)
-	if site != nil {
-		m.writeTrampoline(at, trampoline)
+	site, moved := m.placeTrampoline(plan, vmaRange(vit), patcher.TrampolineSize(), c)
+	if site != nil { // and vit is stale: a VMA may have been made
 		if m.replaceCode(eff, page, start, site, c) {
 			if ps.sites == nil {
 				ps.sites = map[uintptr]patchedSite{}
@@ -152,22 +150,19 @@ func (m *MemoryManager) replaceCode(eff memmap.AccessType, page usermem.AddrRang
 	return true
 }
 
-// placeTrampoline finds a place for the trampoline of a patch in the VMA at vr, and makes
-// the code for it. site is nil if there is none. Both locks are held.
-func (m *MemoryManager) placeTrampoline(plan platform.SyscallPatch, vr usermem.AddrRange, size uintptr, c *change) (at uintptr, site, trampoline []byte, moved uintptr) {
+// placeTrampoline writes the trampoline of a patch in the VMA at vr to a place that fits, and
+// returns the code for the site. site is nil if there is no place. Both locks are held.
+func (m *MemoryManager) placeTrampoline(plan platform.SyscallPatch, vr usermem.AddrRange, size uintptr, c *change) (site []byte, moved uintptr) {
 	ps := &m.patches
 	for try := range 2 {
 		for _, area := range ps.areas {
-			if vit := m.vmas.Find(area.Start); !vit.Ok() || vit.Value().name != trampolinesName {
-				continue // the application has unmapped it
-			}
 			for at := area.Start; at < area.End; at += size {
 				if ps.used[at] {
 					continue
 				}
-				if site, trampoline, moved, ok := plan.Build(at); ok {
+				if site, trampoline, moved, ok := plan.Build(at); ok && m.writeTrampoline(at, trampoline, c) {
 					ps.used[at] = true
-					return at, site, trampoline, moved
+					return site, moved
 				}
 			}
 		}
@@ -175,7 +170,7 @@ func (m *MemoryManager) placeTrampoline(plan platform.SyscallPatch, vr usermem.A
 			break
 		}
 	}
-	return 0, nil, nil, 0
+	return nil, 0
 }
 
 // mapTrampolines makes an area for trampolines near the VMA at vr. Both locks are held.
@@ -203,12 +198,21 @@ func (m *MemoryManager) mapTrampolines(vr usermem.AddrRange, c *change) bool {
 	return true
 }
 
-// writeTrampoline writes to an area of trampolines. Nobody runs the place yet. Both locks are
-// held.
-func (m *MemoryManager) writeTrampoline(at uintptr, code []byte) {
+// writeTrampoline writes to a place in an area of trampolines that nobody runs yet. It reports
+// false if the application has put something else there. Both locks are held.
+func (m *MemoryManager) writeTrampoline(at uintptr, code []byte, c *change) bool {
+	vit := m.vmas.Find(at)
+	if !vit.Ok() || vit.Value().name != trampolinesName {
+		return false
+	}
+	page := usermem.AddrRange{Start: memmap.PageDown(at), End: memmap.PageDown(at) + pageSize}
+	if m.ensure(vmaRange(vit), vit.Value(), page, page, memmap.NoAccess, c) != nil {
+		return false
+	}
 	it := m.pmas.Find(at)
 	fr := it.Value().fileRange(it.Start(), usermem.AddrRange{Start: at, End: at + uintptr(len(code))})
 	copy(m.mf.Bytes(fr), code)
+	return true
 }
 
 // PatchedReturn says where an application goes on that got SIGILL at ip because a patch took
@@ -265,7 +269,7 @@ func (m *MemoryManager) unpatch(c *change) {
 	defer m.activeMu.Unlock()
 	for start, site := range ps.sites {
 		vit := m.vmas.Find(start)
-		if !vit.Ok() {
+		if !vit.Ok() || !vit.Value().private {
 			continue
 		}
 		page := usermem.AddrRange{Start: memmap.PageDown(start), End: memmap.PageDown(start) + pageSize}
