@@ -29,7 +29,6 @@ type addressSpace struct {
 type thread struct {
 	as     *addressSpace
 	tid    int
-	index  int    // in as.threads
 	slot   int    // of Platform.threads
 	addr   uint64 // of the slot in the stub process
 	shared *shared
@@ -110,7 +109,7 @@ func (as *addressSpace) newThread() (*thread, error) {
 		return nil, err
 	}
 	addr := uint64(threadsBase + index*slotSize)
-	th := &thread{as: as, index: index, slot: slot, addr: addr, mem: as.p.threads.bytes(slot), shared: (*shared)(as.p.threads.pointer(slot))}
+	th := &thread{as: as, slot: slot, addr: addr, mem: as.p.threads.bytes(slot), shared: (*shared)(as.p.threads.pointer(slot))}
 	s := th.shared
 	*s = shared{state: stateApp, self: addr, gs: addr, regs: arch.NewRegisters()}
 	// It inherits the helper's FS base, which is none of the application's.
@@ -128,9 +127,9 @@ func (as *addressSpace) start(th *thread) error {
 		return errDead{as.pid}
 	}
 	as.page.altStack.sp, as.page.altStack.flags, as.page.altStack.size = addr+offAltStack, 0, altStack
-	as.list[0] = hostmap.Call{Nr: unix.SYS_MMAP, Args: [6]uint64{addr, slotSize, unix.PROT_READ | unix.PROT_WRITE,
+	as.Calls.List[0] = hostmap.Call{Nr: unix.SYS_MMAP, Args: [6]uint64{addr, slotSize, unix.PROT_READ | unix.PROT_WRITE,
 		unix.MAP_SHARED | unix.MAP_FIXED, uint64(as.p.threads.file.Fd()), uint64(as.p.threads.offset(th.slot))}}
-	as.list[1] = hostmap.Call{Nr: unix.SYS_CLONE, Args: [6]uint64{threadFlags, 0, 0, 0, addr}, Child: codeBase + offThread}
+	as.Calls.List[1] = hostmap.Call{Nr: unix.SYS_CLONE, Args: [6]uint64{threadFlags, 0, 0, 0, addr}, Child: codeBase + offThread}
 	err := as.execute(2)
 	if err == nil {
 		// The window must not change until the thread has used it. Another thread could

@@ -20,7 +20,6 @@ type process struct {
 	pid  int
 	slot int // of the order windows
 	page *orderPage
-	list []hostmap.Call
 
 	reapMu     sync.Mutex // held while it is reaped, after which its ID may be somebody else's
 	dead       atomic.Bool
@@ -41,7 +40,8 @@ func (p *Platform) newProcess() (*process, error) {
 	base := p.orders.pointer(slot)
 	pr := &process{p: p, slot: slot, page: (*orderPage)(base), gone: make(chan struct{})}
 	*pr.page = orderPage{patch: 1, parent: uint32(os.Getpid())}
-	pr.list = unsafe.Slice((*hostmap.Call)(unsafe.Add(base, offCalls)), maxCalls)
+	list := unsafe.Slice((*hostmap.Call)(unsafe.Add(base, offCalls)), maxCalls)
+	pr.Calls = hostmap.Recorder{Limit: userEnd, List: list, Run: pr.execute}
 	return pr, nil
 }
 
@@ -155,8 +155,7 @@ func (pr *process) leaveWindow() {
 	pr.Mu.Lock()
 	defer pr.Mu.Unlock()
 	pr.page = &orderPage{}
-	pr.list = make([]hostmap.Call, len(pr.list))
-	pr.Calls.List = pr.list
+	pr.Calls.List = make([]hostmap.Call, maxCalls)
 	pr.p.orders.give(pr.slot)
 }
 
@@ -164,6 +163,6 @@ func (pr *process) leaveWindow() {
 func (pr *process) call(calls ...hostmap.Call) error {
 	pr.Mu.Lock()
 	defer pr.Mu.Unlock()
-	copy(pr.list, calls)
+	copy(pr.Calls.List, calls)
 	return pr.execute(len(calls))
 }

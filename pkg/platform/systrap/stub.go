@@ -70,7 +70,7 @@ type unixProgram struct {
 
 const sizeofProgram = 16
 
-// mapStub makes a memfd with the stub's code.
+// newStubFile makes a memfd with the stub's code.
 func newStubFile() (*os.File, error) {
 	image, err := stubImage()
 	if err != nil {

@@ -158,7 +158,6 @@ func (p *Platform) fork() (*addressSpace, error) {
 		return nil, err
 	}
 	as := &addressSpace{process: pr}
-	as.Calls = hostmap.Recorder{Limit: userEnd, List: pr.list, Run: pr.execute}
 	p.processes.Add(1)
 	if err := pr.watch(as.died); err != nil {
 		pr.kill()
