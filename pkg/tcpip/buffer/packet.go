@@ -1,0 +1,438 @@
+// Package buffer holds packets.
+//
+// A Packet is a row of bytes: a small array in the packet itself, filled from its end towards
+// its beginning with headers (Push), followed by Views of pooled, reference-counted memory. So
+// a transport puts a reference to its send queue behind the headers that each layer pushes in
+// front, and the link writes all of it with one scatter-gather call: no byte is copied between
+// socket buffer and link. On the way in, a layer takes its header off the front (Consume); the
+// header's bytes stay where they are, and a transport moves the rest to its receive queue by
+// reference (TakeViews).
+//
+// Ownership: a Packet has one owner. Whoever is given one passes it on or releases it, whatever
+// happens; a function that only looks says so. To keep a packet and pass it on, Clone it: the
+// clone shares the memory, which nobody may write any more, but not the headers of the array.
+//
+// A Packet has no lock: it is used by one goroutine at a time.
+package buffer
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"runsc/pkg/tcpip"
+)
+
+const (
+	// MaxHeader is the room for pushed headers: Ethernet 14, IPv6 40 with 24 of extensions,
+	// or IPv4 with options 60, and TCP with options 60.
+	MaxHeader = 144
+	// MaxPacket is the largest packet, an offloaded one included, without its link header.
+	MaxPacket = 65535
+)
+
+// Checksum says what is known of the checksum of the transport header.
+type Checksum uint8
+
+const (
+	// ChecksumUnknown: received, to be checked; sent: it is complete.
+	ChecksumUnknown Checksum = iota
+	// ChecksumVerified: received: it is right, or the packet never left this machine.
+	ChecksumVerified
+	// ChecksumPartial: the field holds the folded sum of the pseudo header, not inverted.
+	// Whoever puts the packet on a wire adds the rest, from the transport header on
+	// (virtio_net_hdr's NEEDS_CSUM). Received: it never was on a wire and needs no check.
+	ChecksumPartial
+)
+
+// SegmentationType is what kind of offloaded packet it is.
+type SegmentationType uint8
+
+// The types.
+const (
+	SegmentNone SegmentationType = iota
+	SegmentTCP4
+	SegmentTCP6
+	SegmentUDP
+)
+
+// Segmentation asks the link to cut the packet's payload into packets of Size bytes each (GSO),
+// or says that it was put together from such (GRO). ChecksumPartial goes with it when sending.
+type Segmentation struct {
+	Type SegmentationType
+	Size uint16
+}
+
+// Packet is one packet, on its way in or out.
+type Packet struct {
+	head     [MaxHeader]byte
+	start    int // head[start:] is in use
+	consumed int // bytes taken off the front
+	size     int // bytes of all the views
+	views    []View
+	inline   [4]View
+
+	// LinkHeader, NetworkHeader and TransportHeader are set by the layer that pushes or
+	// consumes the header.
+	LinkHeader, NetworkHeader, TransportHeader []byte
+
+	// NIC is where the packet came in.
+	NIC tcpip.NICID
+	// EtherType is the network protocol, in host order.
+	EtherType uint16
+	// LinkSource and LinkDestination are the frame's addresses, if HasLink.
+	LinkSource, LinkDestination tcpip.LinkAddress
+	HasLink                     bool
+	// PacketType is PACKET_HOST… (packet(7)) of a packet that came in.
+	PacketType uint8
+	// Time is when it came in, if the stack takes time stamps.
+	Time time.Time
+
+	// Source, Destination, Transport (protocol number), TTL, TOS and FlowLabel are the IP
+	// header's, set by the network layer on the way in.
+	Source, Destination netip.Addr
+	Transport           uint8
+	TTL, TOS            uint8
+	FlowLabel           uint32
+	// Local is the address of this host that the packet is for: Destination, or the
+	// interface's own if that is a broadcast or multicast address.
+	Local netip.Addr
+
+	Checksum Checksum
+	// ChecksumOffset is the place of the checksum in the transport header, for
+	// ChecksumPartial. Transport headers begin at len(LinkHeader)+len(NetworkHeader).
+	ChecksumOffset uint16
+	Segmentation   Segmentation
+	// Mark and Priority are the sending socket's.
+	Mark     uint32
+	Priority int32
+}
+
+var packets = sync.Pool{New: func() any { return new(Packet) }}
+
+// New returns an empty packet.
+func New() *Packet {
+	p := packets.Get().(*Packet)
+	p.start = MaxHeader
+	p.views = p.inline[:0]
+	return p
+}
+
+// NewWith returns a packet of one View, which it takes.
+func NewWith(v View) *Packet {
+	p := New()
+	p.AppendView(v)
+	return p
+}
+
+// NewFrom returns a packet with a copy of b as its data.
+func NewFrom(b []byte) *Packet {
+	v := NewView(len(b))
+	copy(v.Bytes(), b)
+	return NewWith(v)
+}
+
+// Release gives up the packet. The slices that it handed out are not valid any more.
+func (p *Packet) Release() {
+	for i := range p.views {
+		p.views[i].Release()
+	}
+	*p = Packet{}
+	packets.Put(p)
+}
+
+// Clone returns another packet with the same bytes, nothing consumed, and the same properties
+// but for the header slices, which are those of the original.
+func (p *Packet) Clone() *Packet {
+	c := packets.Get().(*Packet)
+	*c = *p
+	c.views = c.inline[:0]
+	for _, v := range p.views {
+		c.views = append(c.views, v.Clone())
+	}
+	moved := func(h []byte) []byte {
+		if n := p.inHead(h); n >= 0 {
+			return c.head[n : n+len(h)]
+		}
+		return h
+	}
+	c.LinkHeader, c.NetworkHeader, c.TransportHeader = moved(p.LinkHeader), moved(p.NetworkHeader), moved(p.TransportHeader)
+	return c
+}
+
+// inHead returns where in the header array h lies, or -1.
+func (p *Packet) inHead(h []byte) int {
+	if len(h) == 0 {
+		return -1
+	}
+	// The array's slices all keep its end as their capacity's end.
+	n := MaxHeader - cap(h)
+	if n >= p.start && n < MaxHeader && &p.head[n] == &h[0] {
+		return n
+	}
+	return -1
+}
+
+// Len is the number of bytes that are not consumed.
+func (p *Packet) Len() int { return MaxHeader - p.start + p.size - p.consumed }
+
+// Memory is the memory that the packet keeps, in bytes, its own included.
+func (p *Packet) Memory() int {
+	n := 512
+	for _, v := range p.views {
+		n += v.Memory()
+	}
+	return n
+}
+
+// Push puts a header of n bytes, of whatever content, in front and returns it. Nothing may be
+// consumed, and the pushed headers together may not be longer than MaxHeader.
+func (p *Packet) Push(n int) []byte {
+	if p.consumed != 0 {
+		panic("buffer: a header is pushed in front of consumed bytes")
+	}
+	p.start -= n
+	return p.head[p.start : p.start+n]
+}
+
+// PushRoom is how many bytes can be pushed.
+func (p *Packet) PushRoom() int { return p.start }
+
+// AppendView adds v, which the packet takes, behind all data.
+func (p *Packet) AppendView(v View) {
+	p.size += v.Len()
+	p.views = append(p.views, v)
+}
+
+// Append copies b behind all data.
+func (p *Packet) Append(b []byte) {
+	v := NewView(len(b))
+	copy(v.Bytes(), b)
+	p.AppendView(v)
+}
+
+// headLeft is the number of bytes in the header array that are not consumed.
+func (p *Packet) headLeft() int {
+	return max(MaxHeader-p.start-p.consumed, 0)
+}
+
+// front returns the first n unconsumed bytes in one piece.
+func (p *Packet) front(n int) ([]byte, bool) {
+	if n > p.Len() {
+		return nil, false
+	}
+	if left := p.headLeft(); left >= n {
+		at := p.start + p.consumed
+		return p.head[at : at+n], true
+	} else if left == 0 {
+		at := p.consumed - (MaxHeader - p.start)
+		for i := range p.views {
+			if l := p.views[i].Len(); at >= l {
+				at -= l
+				continue
+			} else if at+n <= l {
+				return p.views[i].b[at : at+n], true
+			}
+			break
+		}
+	}
+	p.gather(n)
+	return p.front(n)
+}
+
+// gather makes the first n unconsumed bytes contiguous. What was consumed stays valid.
+func (p *Packet) gather(n int) {
+	v := NewView(n)
+	p.CopyTo(v.Bytes(), 0)
+	skip := n - p.headLeft() // of the views
+	// The rest of the header array, if it is not all consumed, moves into v: the array's
+	// consumed bytes are cut off from the row, and what they hold stays.
+	at := max(p.consumed-(MaxHeader-p.start), 0)
+	var views []View
+	for i := range p.views {
+		w := p.views[i]
+		switch l := w.Len(); {
+		case at >= l: // consumed: stays as it is
+			at -= l
+			views = append(views, w)
+			continue
+		case at > 0: // split behind what is consumed
+			views = append(views, w.Slice(0, at))
+			w.TrimFront(at)
+			at = 0
+		}
+		if v.c != nil {
+			views = append(views, v)
+			v = View{}
+		}
+		drop := min(skip, w.Len())
+		w.TrimFront(drop)
+		skip -= drop
+		if w.Len() == 0 {
+			w.Release()
+			continue
+		}
+		views = append(views, w)
+	}
+	if v.c != nil {
+		views = append(views, v)
+	}
+	if left := p.headLeft(); left > 0 {
+		// Only what is consumed stays in the array: shift it so that it ends the array.
+		// Header slices point into it, so it is copied to a View of its own instead.
+		w := NewView(p.consumed)
+		copy(w.Bytes(), p.head[p.start:p.start+p.consumed])
+		views = append([]View{w}, views...)
+		p.start = MaxHeader
+	}
+	p.views = views
+	p.size = 0
+	for i := range views {
+		p.size += views[i].Len()
+	}
+}
+
+// Peek returns the first n unconsumed bytes in one piece without consuming them. false: there
+// are not as many.
+func (p *Packet) Peek(n int) ([]byte, bool) { return p.front(n) }
+
+// Consume takes n bytes off the front and returns them in one piece. false: there are not as
+// many, and nothing was taken.
+func (p *Packet) Consume(n int) ([]byte, bool) {
+	b, ok := p.front(n)
+	if ok {
+		p.consumed += n
+	}
+	return b, ok
+}
+
+// Unconsume gives back the last n consumed bytes: n at most what was consumed.
+func (p *Packet) Unconsume(n int) { p.consumed -= n }
+
+// Consumed is the number of bytes taken off the front.
+func (p *Packet) Consumed() int { return p.consumed }
+
+// Truncate drops all but the first n unconsumed bytes.
+func (p *Packet) Truncate(n int) {
+	drop := p.Len() - n
+	for drop > 0 && len(p.views) > 0 {
+		v := &p.views[len(p.views)-1]
+		d := min(drop, v.Len())
+		v.Truncate(v.Len() - d)
+		p.size -= d
+		drop -= d
+		if v.Len() == 0 {
+			v.Release()
+			p.views = p.views[:len(p.views)-1]
+		}
+	}
+	if drop > 0 {
+		// The header array is used up to its end, so the remaining bytes get a View.
+		v := NewView(MaxHeader - p.start - drop)
+		copy(v.Bytes(), p.head[p.start:])
+		p.start = MaxHeader
+		p.AppendView(v)
+	}
+}
+
+// Slices appends the unconsumed bytes to dst, piece by piece, and returns it. They belong to
+// the packet.
+func (p *Packet) Slices(dst [][]byte) [][]byte {
+	if left := p.headLeft(); left > 0 {
+		dst = append(dst, p.head[MaxHeader-left:])
+	}
+	at := max(p.consumed-(MaxHeader-p.start), 0)
+	for i := range p.views {
+		b := p.views[i].b
+		if at >= len(b) {
+			at -= len(b)
+			continue
+		}
+		dst = append(dst, b[at:])
+		at = 0
+	}
+	return dst
+}
+
+// CopyTo copies unconsumed bytes, from offset on, to b and returns how many.
+func (p *Packet) CopyTo(b []byte, offset int) int {
+	var store [8][]byte
+	n := 0
+	for _, s := range p.Slices(store[:0]) {
+		if offset >= len(s) {
+			offset -= len(s)
+			continue
+		}
+		n += copy(b[n:], s[offset:])
+		offset = 0
+		if n == len(b) {
+			break
+		}
+	}
+	return n
+}
+
+// WriteTo hands unconsumed bytes, from offset on and limit at most, to dst and returns how many
+// it took.
+func (p *Packet) WriteTo(dst tcpip.Sink, offset, limit int) (int, error) {
+	var store [8][]byte
+	n := 0
+	for _, s := range p.Slices(store[:0]) {
+		if offset >= len(s) {
+			offset -= len(s)
+			continue
+		}
+		s = s[offset:]
+		offset = 0
+		s = s[:min(len(s), limit-n, dst.Len())]
+		if len(s) == 0 {
+			break
+		}
+		m, err := dst.Write(s)
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// TakeViews moves the unconsumed bytes to dst as Views that the caller owns. The packet keeps
+// what was consumed, header slices included, until it is released.
+func (p *Packet) TakeViews(dst []View) []View {
+	if left := p.headLeft(); left > 0 {
+		v := NewView(left)
+		copy(v.Bytes(), p.head[MaxHeader-left:])
+		dst = append(dst, v)
+	}
+	at := max(p.consumed-(MaxHeader-p.start), 0)
+	for i := range p.views {
+		l := p.views[i].Len()
+		if at >= l {
+			at -= l
+			continue
+		}
+		dst = append(dst, p.views[i].Slice(at, l))
+		at = 0
+	}
+	p.Truncate(0)
+	return dst
+}
+
+// Fill reads n bytes from src into Views behind all data. On an error (EFAULT) the bytes read so
+// far are there.
+func (p *Packet) Fill(src tcpip.Source, n int) error {
+	for n > 0 {
+		v := NewView(min(n, MaxPacket))
+		m, err := src.Read(v.Bytes())
+		v.Truncate(m)
+		p.AppendView(v)
+		if err != nil {
+			return err
+		}
+		if n -= m; m == 0 {
+			break
+		}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package tcpip
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// SocketOptions are the options that all transports share: SOL_SOCKET's (socket(7)) and those
+// of the IP levels (ip(7), ipv6(7)). Plain switches are atomics, set by setsockopt and read
+// where they matter; what has to be changed together is under Mu. The zero value is not ready:
+// call Init.
+type SocketOptions struct {
+	ReuseAddress, ReusePort, Broadcast, KeepAlive, DontRoute, OutOfBandInline, NoChecksum,
+	Timestamps, ReceiveErrors4, ReceiveErrors6,
+	V6Only, HeaderIncluded, FreeBind, Transparent,
+	// What to tell with each packet, kept here for getsockopt; transports do not look.
+	PacketInfo4, PacketInfo6, ReceiveTTL, ReceiveTOS, ReceiveHopLimit, ReceiveTrafficClass,
+	ReceiveOriginalDestination, ReceiveIPOptions, ReceiveFlowInfo,
+	MulticastLoop4, MulticastLoop6, MulticastAll4, MulticastAll6 atomic.Bool
+
+	// TTL and HopLimit are of unicast packets, 0: the stack's default. The others likewise.
+	TTL, HopLimit, MulticastTTL, MulticastHopLimit atomic.Int32
+	TOS, TrafficClass                              atomic.Uint32
+	// MTUDiscovery4 and 6 are IP_PMTUDISC_*.
+	MTUDiscovery4, MTUDiscovery6 atomic.Int32
+	// Device is SO_BINDTODEVICE; 0: any.
+	Device   atomic.Int32
+	Mark     atomic.Uint32
+	Priority atomic.Int32
+	// ReceiveLow is SO_RCVLOWAT, at least 1.
+	ReceiveLow atomic.Int32
+	// Sizes of the socket's buffers in bytes, as the kernel counts (twice what setsockopt
+	// was given). The Locked ones say that SO_RCVBUF or SO_SNDBUF was set: no auto-tuning.
+	ReceiveBuffer, SendBuffer             atomic.Int64
+	ReceiveBufferLocked, SendBufferLocked atomic.Bool
+
+	Mu sync.Mutex // guards the fields below
+	// Linger: SO_LINGER is on with LingerTime.
+	Linger     bool
+	LingerTime time.Duration
+	// MulticastNIC and MulticastSource are IP_MULTICAST_IF; MulticastNIC6 is IPV6_MULTICAST_IF.
+	MulticastNIC    NICID
+	MulticastSource netip.Addr
+	MulticastNIC6   NICID
+	// IPOptions4 are the options that IPv4 packets are sent with (IP_OPTIONS).
+	IPOptions4 []byte
+}
+
+// IP_PMTUDISC_* of ip(7).
+const (
+	MTUDiscoveryDont      = 0
+	MTUDiscoveryWant      = 1
+	MTUDiscoveryDo        = 2
+	MTUDiscoveryProbe     = 3
+	MTUDiscoveryInterface = 4
+	MTUDiscoveryOmit      = 5
+)
+
+// Init sets the defaults of Linux. receive and send are the sizes of the buffers in bytes.
+func (o *SocketOptions) Init(receive, send int64) {
+	o.MulticastLoop4.Store(true)
+	o.MulticastLoop6.Store(true)
+	o.MulticastAll4.Store(true)
+	o.MulticastAll6.Store(true)
+	o.MulticastTTL.Store(1)
+	o.MulticastHopLimit.Store(1)
+	o.MTUDiscovery4.Store(MTUDiscoveryWant)
+	o.MTUDiscovery6.Store(MTUDiscoveryWant)
+	o.ReceiveLow.Store(1)
+	o.ReceiveBuffer.Store(receive)
+	o.SendBuffer.Store(send)
+}
+
+// GroupMembership is one membership of a multicast group, and the request to change it: of an
+// interface (NIC, or the one that has InterfaceAddr, or the one that a route to the group
+// takes), and optionally of sources (ip(7), RFC 3376 section 3, RFC 3810 section 3).
+type GroupMembership struct {
+	Group         netip.Addr
+	NIC           NICID
+	InterfaceAddr netip.Addr
+	// Source is that of IP_ADD_SOURCE_MEMBERSHIP and its kin; zero: all sources.
+	Source netip.Addr
+}
+
+// MulticastEndpoint is an Endpoint that can be a member of groups.
+type MulticastEndpoint interface {
+	Endpoint
+	// JoinGroup. EADDRINUSE: it is a member; EADDRNOTAVAIL: not a group; ENODEV: no such
+	// interface; ENOBUFS: too many.
+	JoinGroup(GroupMembership) error
+	// LeaveGroup. EADDRNOTAVAIL: it is not a member.
+	LeaveGroup(GroupMembership) error
+	// BlockSource and UnblockSource of a membership of all sources (IP_BLOCK_SOURCE).
+	BlockSource(GroupMembership) error
+	UnblockSource(GroupMembership) error
+}
