@@ -106,6 +106,9 @@ type Packet struct {
 	// Mark and Priority are the sending socket's.
 	Mark     uint32
 	Priority int32
+	// Deferred: the sender calls Route.Flush as soon as it holds no lock, and lo may wait for
+	// that with the delivery (see stack.Flusher). Other links do not look.
+	Deferred bool
 }
 
 var packets = sync.Pool{New: func() any { return new(Packet) }}
