@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"runsc/pkg/bpf"
 )
 
 // SocketOptions are the options that all transports share: SOL_SOCKET's (socket(7)) and those
@@ -35,6 +37,13 @@ type SocketOptions struct {
 	// was given). The Locked ones say that SO_RCVBUF or SO_SNDBUF was set: no auto-tuning.
 	ReceiveBuffer, SendBuffer             atomic.Int64
 	ReceiveBufferLocked, SendBufferLocked atomic.Bool
+	// Owner is the user id of who made the socket: stack.PortRequest.User, /proc/net/tcp.
+	Owner atomic.Uint32
+	// Filter is SO_ATTACH_FILTER: a transport runs it on every packet that it is about to
+	// queue, from the transport header on (raw: from the IP header on; packet: from where
+	// Receive shows it). 0 drops the packet; other results are how many bytes datagram
+	// sockets keep of it. nil: none.
+	Filter atomic.Pointer[bpf.Program]
 
 	Mu sync.Mutex // guards the fields below
 	// Linger: SO_LINGER is on with LingerTime.
