@@ -78,6 +78,10 @@ type ReceiveOptions struct {
 	// Discard: MSG_TRUNC of a stream: count the bytes but do not copy them. N of the result
 	// is bounded by the Sink's room.
 	Discard bool
+	// DontWait: the caller does not wait, whatever comes (MSG_DONTWAIT, O_NONBLOCK). It makes a
+	// difference for datagram sockets that were shut down for reading and have nothing queued:
+	// who would wait gets 0 bytes, who would not gets EAGAIN, as in Linux.
+	DontWait bool
 }
 
 // ReceiveResult is what came.
@@ -114,6 +118,19 @@ type ReceiveControl struct {
 	// SegmentSize is UDP_GRO: the message is datagrams of this size, the last may be
 	// shorter; 0: it is one.
 	SegmentSize uint16
+	// Dropped is how many packets the socket had dropped for want of room when this one was
+	// queued (SO_RXQ_OVFL).
+	Dropped uint32
+	// Auxdata is of packet sockets only.
+	Auxdata PacketAuxdata
+}
+
+// PacketAuxdata is struct tpacket_auxdata (packet(7), PACKET_AUXDATA).
+type PacketAuxdata struct {
+	// Status is TP_STATUS_*; Length that of the packet as it came, Captured as it was queued.
+	Status, Length, Captured uint32
+	// Link and Network are where those headers begin in the packet.
+	Link, Network uint16
 }
 
 // QueuedError is an entry of the error queue (ip(7), IP_RECVERR): struct sock_extended_err.

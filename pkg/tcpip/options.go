@@ -27,6 +27,8 @@ type SocketOptions struct {
 	TOS, TrafficClass                              atomic.Uint32
 	// MTUDiscovery4 and 6 are IP_PMTUDISC_*.
 	MTUDiscovery4, MTUDiscovery6 atomic.Int32
+	// DontFragment6 is IPV6_DONTFRAG.
+	DontFragment6 atomic.Bool
 	// Device is SO_BINDTODEVICE; 0: any.
 	Device   atomic.Int32
 	Mark     atomic.Uint32
@@ -96,12 +98,21 @@ type GroupMembership struct {
 // MulticastEndpoint is an Endpoint that can be a member of groups.
 type MulticastEndpoint interface {
 	Endpoint
-	// JoinGroup. EADDRINUSE: it is a member; EADDRNOTAVAIL: not a group; ENODEV: no such
-	// interface; ENOBUFS: too many.
+	// JoinGroup, of a source if one is given. EADDRINUSE: it is a member; EADDRNOTAVAIL: of
+	// this source; EINVAL: not a group, or a membership of all sources has a list already;
+	// ENODEV: no such interface; ENOBUFS: too many.
 	JoinGroup(GroupMembership) error
-	// LeaveGroup. EADDRNOTAVAIL: it is not a member.
+	// LeaveGroup, of a source if one is given; the last one ends the membership.
+	// EADDRNOTAVAIL: it is not a member (EINVAL: of the group that has sources).
 	LeaveGroup(GroupMembership) error
 	// BlockSource and UnblockSource of a membership of all sources (IP_BLOCK_SOURCE).
+	// EADDRNOTAVAIL: the source is blocked already, or not; EINVAL: not a member, or one of
+	// single sources; ENOBUFS: too many sources.
 	BlockSource(GroupMembership) error
 	UnblockSource(GroupMembership) error
+	// SetSourceFilter replaces the sources of a membership, which it makes if there is none;
+	// to include none is to leave (IP_MSFILTER, RFC 3376 section 3). SourceFilter returns
+	// them. EADDRNOTAVAIL: it is not a member.
+	SetSourceFilter(m GroupMembership, include bool, sources []netip.Addr) error
+	SourceFilter(GroupMembership) (include bool, sources []netip.Addr, err error)
 }

@@ -150,7 +150,10 @@ type NetworkParams struct {
 	DontFragment, FragmentHere bool
 	// IgnorePathMTU: only the interface's MTU counts (IP_PMTUDISC_PROBE, INTERFACE, OMIT).
 	IgnorePathMTU bool
-	FlowLabel     uint32
+	// NoMulticastLoop: a packet to a group is not given back to this host's own members
+	// (IP_MULTICAST_LOOP off).
+	NoMulticastLoop bool
+	FlowLabel       uint32
 	// Options are IPv4's options, padded to a multiple of 4, 40 at most.
 	Options []byte
 	// RouterAlert asks for that option (RFC 2113, RFC 2711).
