@@ -75,6 +75,8 @@ type Kernel struct {
 
 	forks     atomic.Uint64 // for /proc/stat
 	nextInode atomic.Uint64
+	// netNamespaces is how many there ever were.
+	netNamespaces atomic.Uint64
 
 	sigqueueMu sync.Mutex // guards sigqueue
 	sigqueue   map[auth.KUID]uint64

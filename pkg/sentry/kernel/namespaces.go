@@ -68,16 +68,38 @@ func NewIPCNamespace(userNS *auth.UserNamespace) *IPCNamespace {
 // UserNamespace owns the namespace.
 func (n *IPCNamespace) UserNamespace() *auth.UserNamespace { return n.userNS }
 
-// NetNamespace is a network namespace as far as tasks know it: an identity that abstract
-// unix sockets and (with the network stack) interfaces hang on.
+// NetNamespace is a network namespace as far as tasks know it: an identity, and what the
+// layer of sockets keeps for it. It has no references to count: it ends when no task, file or
+// socket knows it any more, and what hangs on it ends with it.
 type NetNamespace struct {
 	userNS *auth.UserNamespace
+	id     uint64 // 1 is the first
 	inode  uint64
+
+	mu    sync.Mutex // guards the field below
+	extra any
 }
 
 // NewNetNamespace makes a namespace owned by userNS.
 func (k *Kernel) NewNetNamespace(userNS *auth.UserNamespace) *NetNamespace {
-	return &NetNamespace{userNS: userNS, inode: k.NewInodeNumber()}
+	return &NetNamespace{userNS: userNS, id: k.netNamespaces.Add(1), inode: k.NewInodeNumber()}
+}
+
+// UserNamespace owns the namespace.
+func (n *NetNamespace) UserNamespace() *auth.UserNamespace { return n.userNS }
+
+// ID counts the kernel's network namespaces, from 1 on.
+func (n *NetNamespace) ID() uint64 { return n.id }
+
+// Extra returns what the layer of sockets keeps for the namespace, made by create at first
+// use; as with Kernel.Extra it must be saveable.
+func (n *NetNamespace) Extra(create func() any) any {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.extra == nil {
+		n.extra = create()
+	}
+	return n.extra
 }
 
 // pidMax is /proc/sys/kernel/pid_max.

@@ -23,7 +23,9 @@ type ControlIn struct {
 	FDs      []int32 // SCM_RIGHTS, all of them in order
 	Creds    Ucred   // SCM_CREDENTIALS, as the application sees ids
 	HasCreds bool
-	Raw      []RawControl // everything that is not SOL_SOCKET
+	// Raw is everything else: other levels, and types of SOL_SOCKET that are for the
+	// protocol (SO_MARK …).
+	Raw []RawControl
 }
 
 // ParseControl takes a control buffer apart. EINVAL: a header does not fit, an unknown type
@@ -67,8 +69,8 @@ func (c *ControlIn) parseSocket(typ int32, data []byte) error {
 			UID: binary.NativeEndian.Uint32(data[4:]),
 			GID: binary.NativeEndian.Uint32(data[8:]),
 		}
-	case unix.SO_MARK, unix.SO_TIMESTAMPING, unix.SO_PRIORITY:
-		// Accepted; nothing here uses them.
+	case unix.SO_MARK, unix.SO_TIMESTAMPING, unix.SO_PRIORITY, unix.SCM_TXTIME:
+		c.Raw = append(c.Raw, RawControl{unix.SOL_SOCKET, typ, data})
 	default:
 		return unix.EINVAL
 	}

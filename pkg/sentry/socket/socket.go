@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/sentry/context"
+	"runsc/pkg/sentry/kernel/auth"
 	"runsc/pkg/sentry/usermem"
 	"runsc/pkg/sentry/vfs"
 )
@@ -75,6 +76,29 @@ type Control struct {
 	HasTimestamp int
 	// Raw are the messages of a family's own levels (IP_PKTINFO, NETLINK_PKTINFO …).
 	Raw []RawControl
+	raw []byte // the memory of what AddRaw added
+}
+
+// AddRaw appends a control message with a copy of data. It allocates only until Reset has
+// been called a few times.
+func (c *Control) AddRaw(level, typ int32, data []byte) {
+	n := len(c.raw)
+	c.raw = append(c.raw, data...)
+	c.Raw = append(c.Raw, RawControl{level, typ, c.raw[n:len(c.raw):len(c.raw)]})
+}
+
+// maxKept is how much memory Reset keeps, in bytes.
+const maxKept = 4096
+
+// Reset empties c, and keeps the memory of what AddRaw added.
+func (c *Control) Reset() {
+	raw, msgs := c.raw[:0], c.Raw
+	if cap(raw) > maxKept || cap(msgs) > maxKept/32 {
+		*c = Control{}
+		return
+	}
+	clear(msgs)
+	*c = Control{raw: raw, Raw: msgs[:0]}
 }
 
 // RawControl is one control message as bytes.
@@ -148,6 +172,8 @@ const maxFamily = 46
 
 // Stack is the sockets' side of a network namespace.
 type Stack struct {
+	owner *auth.UserNamespace // nil: whoever asks is in it
+
 	mu        sync.RWMutex // guards the fields below
 	providers [maxFamily]Provider
 	devices   Devices
@@ -155,6 +181,18 @@ type Stack struct {
 
 // NewStack makes a stack with no families, and lo as its only interface.
 func NewStack() *Stack { return &Stack{devices: loopbackOnly{}} }
+
+// SetOwner says which user namespace owns the network namespace. It is called before the
+// stack is used.
+func (s *Stack) SetOwner(u *auth.UserNamespace) { s.owner = u }
+
+// Capable says whether the caller has capability cap over the network namespace.
+func (s *Stack) Capable(ctx context.Context, cap int) bool {
+	if s == nil || s.owner == nil {
+		return ctx.Credentials().HasCapability(cap)
+	}
+	return ctx.Credentials().HasCapabilityIn(cap, s.owner)
+}
 
 // Register makes p the provider of family.
 func (s *Stack) Register(family int, p Provider) {

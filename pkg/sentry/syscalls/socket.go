@@ -29,27 +29,47 @@ var socketSyscalls = []kernel.Syscall{
 	{Number: unix.SYS_SETSOCKOPT, Name: "setsockopt", Fn: setsockopt, Args: []strace.Format{strace.FD, strace.SockLevel, strace.SockOptName, strace.SockOptVal, strace.Dec}},
 }
 
-// netStacks finds the sockets' side of a network namespace.
-type netStacks struct {
-	mu     sync.Mutex // guards stacks
-	stacks map[*kernel.NetNamespace]*socket.Stack
+// Networking adds the families that need a network to the socket layer of a new network
+// namespace. Without one, namespaces have AF_UNIX, AF_NETLINK and the interface lo.
+type Networking interface {
+	// AddFamilies is called once for each namespace, before it is used.
+	AddFamilies(s *socket.Stack, ns *kernel.NetNamespace)
 }
 
-// NetStack is the socket layer of a network namespace. It begins with AF_UNIX, AF_NETLINK
-// and the interface lo; boot registers more families with it.
-func NetStack(k *kernel.Kernel, ns *kernel.NetNamespace) *socket.Stack {
-	all := k.Extra("sockets", func() any {
-		return &netStacks{stacks: make(map[*kernel.NetNamespace]*socket.Stack)}
-	}).(*netStacks)
+// netStacks is what makes the socket layers of a kernel's network namespaces.
+type netStacks struct {
+	mu      sync.Mutex // guards the field below
+	network Networking
+}
+
+func netStacksOf(k *kernel.Kernel) *netStacks {
+	return k.Extra("sockets", func() any { return &netStacks{} }).(*netStacks)
+}
+
+// SetNetworking says what the network namespaces of k that are used from now on are made by.
+func SetNetworking(k *kernel.Kernel, n Networking) {
+	all := netStacksOf(k)
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	s := all.stacks[ns]
-	if s == nil {
-		s = socket.NewStack()
-		unixsocket.NewNamespace(s)
-		netlink.Register(s)
-		all.stacks[ns] = s
+	all.network = n
+}
+
+// NetStack is the socket layer of a network namespace. It is made at first use.
+func NetStack(k *kernel.Kernel, ns *kernel.NetNamespace) *socket.Stack {
+	return ns.Extra(func() any { return netStacksOf(k).newStack(ns) }).(*socket.Stack)
+}
+
+func (all *netStacks) newStack(ns *kernel.NetNamespace) *socket.Stack {
+	s := socket.NewStack()
+	s.SetOwner(ns.UserNamespace())
+	unixsocket.NewNamespace(s)
+	all.mu.Lock()
+	network := all.network
+	all.mu.Unlock()
+	if network != nil {
+		network.AddFamilies(s, ns)
 	}
+	netlink.Register(s)
 	return s
 }
 

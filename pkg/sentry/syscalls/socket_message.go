@@ -87,7 +87,8 @@ func newMessageBuffer(data usermem.Sequence, flags uint32) *messageBuffer {
 }
 
 func (m *messageBuffer) free() {
-	m.Message = socket.Message{}
+	m.Control.Reset()
+	m.Message = socket.Message{Control: m.Control}
 	m.addr.Set(nil)
 	messageBuffers.Put(m)
 }
@@ -227,6 +228,12 @@ func fillControl(t *kernel.Task, s socket.Socket, b []byte, c *socket.Control) e
 	}
 	if s.Family() != unix.AF_UNIX {
 		in.FDs = nil // other families ignore SCM_RIGHTS
+	} else {
+		for _, r := range in.Raw {
+			if r.Level == unix.SOL_SOCKET {
+				return unix.EINVAL
+			}
+		}
 	}
 	c.Raw = in.Raw
 	if in.HasCreds {
@@ -344,7 +351,7 @@ func recvHeader(t *kernel.Task, s socket.Socket, desc *vfs.FileDescription, h *m
 // numbers. What has no room is dropped, with MSG_CTRUNC.
 func receivedControl(t *kernel.Task, m *socket.Message, limit int, cloexec bool) ([]byte, uint32) {
 	c := &m.Control
-	if c.HasTimestamp == 0 && !c.HasCreds && c.Files == nil && c.Raw == nil {
+	if c.HasTimestamp == 0 && !c.HasCreds && c.Files == nil && len(c.Raw) == 0 {
 		return nil, 0
 	}
 	out := socket.NewControlOut(nil, limit)

@@ -53,14 +53,20 @@ func namespacesOf(k *kernel.Kernel) *namespaces {
 	}).(*namespaces)
 }
 
-// number is the inode number of a namespace. Mount namespaces count by their own ids, which
-// do not keep them in memory.
+// number is the inode number of a namespace. Mount and network namespaces count by their own
+// ids, which do not keep them in memory.
 func (n *namespaces) number(ns any, first uint64) uint64 {
 	if m, ok := ns.(*vfs.MountNamespace); ok {
 		if m.ID() <= 1 {
 			return first
 		}
 		return first + 1<<32 + m.ID()
+	}
+	if n, ok := ns.(*kernel.NetNamespace); ok {
+		if n.ID() <= 1 {
+			return first
+		}
+		return first + 1<<33 + n.ID()
 	}
 	if ns == nil {
 		return first // kinds that there is only one of
