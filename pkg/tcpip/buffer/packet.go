@@ -29,6 +29,8 @@ const (
 	MaxHeader = 144
 	// MaxPacket is the largest packet, an offloaded one included, without its link header.
 	MaxPacket = 65535
+	// packetMemory is about the size of a Packet itself, in bytes.
+	packetMemory = 512
 )
 
 // Checksum says what is known of the checksum of the transport header.
@@ -181,7 +183,7 @@ func (p *Packet) Len() int { return MaxHeader - p.start + p.size - p.consumed }
 
 // Memory is the memory that the packet keeps, in bytes, its own included.
 func (p *Packet) Memory() int {
-	n := 512
+	n := packetMemory
 	for _, v := range p.views {
 		n += v.Memory()
 	}
@@ -293,6 +295,67 @@ func (p *Packet) gather(n int) {
 	for i := range views {
 		p.size += views[i].Len()
 	}
+}
+
+// Own returns the first n unconsumed bytes in one piece that may be written, which is a copy if
+// somebody shares them. false: there are not as many.
+func (p *Packet) Own(n int) ([]byte, bool) {
+	b, ok := p.front(n)
+	if !ok || n <= p.headLeft() || !p.shared() {
+		return b, ok
+	}
+	p.gather(n)
+	return p.front(n)
+}
+
+// shared says whether the first unconsumed bytes are of a View that is.
+func (p *Packet) shared() bool {
+	at := max(p.consumed-(MaxHeader-p.start), 0)
+	for i := range p.views {
+		if l := p.views[i].Len(); at < l {
+			return p.views[i].Shared()
+		} else {
+			at -= l
+		}
+	}
+	return false
+}
+
+// AppendFrom puts n unconsumed bytes of q, from offset on, behind all data. They are shared, but
+// for those of q's header array, which are copied. There must be as many.
+func (p *Packet) AppendFrom(q *Packet, offset, n int) {
+	if left := q.headLeft(); offset < left {
+		k := min(left-offset, n)
+		p.Append(q.head[MaxHeader-left+offset : MaxHeader-left+offset+k])
+		offset, n = left, n-k
+	}
+	offset += q.consumed - (MaxHeader - q.start)
+	for i := range q.views {
+		if n == 0 {
+			return
+		}
+		l := q.views[i].Len()
+		if offset >= l {
+			offset -= l
+			continue
+		}
+		k := min(l-offset, n)
+		p.AppendView(q.views[i].Slice(offset, offset+k))
+		offset, n = 0, n-k
+	}
+	if n != 0 {
+		panic("buffer: AppendFrom beyond the end of the packet")
+	}
+}
+
+// CopyProperties sets all but the bytes, the header slices and the link header's fields to those
+// of q.
+func (p *Packet) CopyProperties(q *Packet) {
+	p.NIC, p.EtherType, p.PacketType, p.Time = q.NIC, q.EtherType, q.PacketType, q.Time
+	p.Source, p.Destination, p.Local = q.Source, q.Destination, q.Local
+	p.Transport, p.TTL, p.TOS, p.FlowLabel = q.Transport, q.TTL, q.TOS, q.FlowLabel
+	p.Checksum, p.ChecksumOffset, p.Segmentation = q.Checksum, q.ChecksumOffset, q.Segmentation
+	p.Mark, p.Priority, p.Deferred = q.Mark, q.Priority, q.Deferred
 }
 
 // Peek returns the first n unconsumed bytes in one piece without consuming them. false: there

@@ -39,6 +39,53 @@ type Settings struct {
 	CongestionControl atomic.Value
 }
 
+// init sets the values that a new network namespace of Linux has (ip-sysctl). Where Linux goes
+// by the machine's memory, it is what a machine of some gigabytes gets.
+func (c *Settings) init() {
+	c.IPDefaultTTL.Store(64) // RFC 1700
+	c.IPv6HopLimit.Store(64)
+	c.PortLow.Store(32768)
+	c.PortHigh.Store(60999)
+	c.UnprivilegedPort.Store(1024)
+	c.PingGroupLow.Store(1) // an empty range
+	c.PingGroupHigh.Store(0)
+	c.AcceptRA.Store(true)
+	c.AcceptDAD.Store(true)
+	c.Autoconf.Store(true)
+	c.DADTransmits.Store(1)
+	c.IgnoreBroadcastEcho.Store(true)
+	c.Somaxconn.Store(4096)
+	c.ReceiveMax.Store(212992)
+	c.SendMax.Store(212992)
+	c.ReceiveDefault.Store(212992)
+	c.SendDefault.Store(212992)
+	for i, n := range [3]int64{4096, 131072, 6 << 20} {
+		c.TCPReceive[i].Store(n)
+	}
+	for i, n := range [3]int64{4096, 16384, 4 << 20} {
+		c.TCPSend[i].Store(n)
+	}
+	c.TCPSACK.Store(true)
+	c.TCPTimestamps.Store(true)
+	c.TCPWindowScaling.Store(true)
+	c.TCPModerate.Store(true)
+	c.TCPSynCookies.Store(1)
+	c.TCPECN.Store(2)
+	c.TCPMaxSynBacklog.Store(2048)
+	c.TCPSynRetries.Store(6)
+	c.TCPSynAckRetries.Store(5)
+	c.TCPRetries2.Store(15)
+	c.TCPFinTimeout.Store(60)
+	c.TCPKeepaliveTime.Store(7200)
+	c.TCPKeepaliveInterval.Store(75)
+	c.TCPKeepaliveProbes.Store(9)
+	c.TCPReuseTimeWait.Store(2)
+	c.TCPMaxTimeWait.Store(131072)
+	c.TCPFastOpen.Store(1)
+	c.TCPSlowStartAfterIdle.Store(true)
+	c.CongestionControl.Store("cubic")
+}
+
 // Stats are counters of a stack, named as /proc/net/snmp and netstat name them.
 type Stats struct {
 	IP, IP6 IPStats

@@ -1,10 +1,16 @@
 package stack
 
 import (
+	crand "crypto/rand"
+	"crypto/sha256"
+	"math/rand/v2"
 	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"runsc/pkg/tcpip"
-	"runsc/pkg/tcpip/buffer"
 )
 
 // Config is what a stack is made of.
@@ -20,199 +26,282 @@ type Config struct {
 
 // Stack is the network of one namespace.
 type Stack struct {
+	clock      tcpip.Clock
+	networks   []NetworkProtocol
+	transports [256]TransportProtocol
+	sipKey     [2]uint64
+	keys       hashKey
+	settings   Settings
+	stats      Stats
+
+	// randomMu guards random.
+	randomMu sync.Mutex
+	random   *rand.ChaCha8
+
+	// generation changes with everything that a Route depends on.
+	generation atomic.Uint64
+	// What packets read: replaced as a whole under mu.
+	nics      atomic.Pointer[nicTable]
+	routing   atomic.Pointer[routing]
+	observers atomic.Pointer[[]Observer]
+	routes    routeCache
+
+	mu     sync.Mutex // guards changes of the above and the fields below
+	lines  []*routeLine
+	rules  []Rule
+	closed bool
+
+	demux   demux
+	ports   ports
+	pathMTU pathMTUs
+	raw     rawTable
+	packets packetTable
+}
+
+// nicTable is the interfaces at one moment.
+type nicTable struct {
+	byID     map[tcpip.NICID]*NIC
+	sorted   []*NIC
+	loopback *NIC
 }
 
 // New makes a stack without interfaces.
-func New(c Config) *Stack { panic("unwritten") }
+func New(c Config) *Stack {
+	s := &Stack{clock: c.Clock}
+	if s.clock == nil {
+		s.clock = tcpip.RealClock{}
+	}
+	var seed [32]byte
+	if c.Seed != nil {
+		seed = sha256.Sum256(c.Seed)
+	} else {
+		crand.Read(seed[:])
+	}
+	s.random = rand.NewChaCha8(seed)
+	s.sipKey = [2]uint64{s.Random(), s.Random()}
+	for i := range s.keys {
+		s.keys[i] = s.Random()
+	}
+	s.settings.init()
+	s.nics.Store(&nicTable{byID: map[tcpip.NICID]*NIC{}})
+	s.observers.Store(&[]Observer{})
+	s.rules = defaultRules()
+	s.routing.Store(&routing{})
+	s.publishRules()
+	s.ports.init(s)
+	s.demux.init(s)
+	for _, f := range c.Networks {
+		s.networks = append(s.networks, f(s))
+	}
+	for _, f := range c.Transports {
+		t := f(s)
+		s.transports[t.Number()] = t
+	}
+	return s
+}
 
 // Close ends every endpoint, protocol, NIC and link, and waits for their goroutines.
-func (s *Stack) Close() { panic("unwritten") }
+func (s *Stack) Close() {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if closed {
+		return
+	}
+	s.demux.abortAll()
+	for _, t := range s.transports {
+		if t != nil {
+			t.Close()
+		}
+	}
+	for _, n := range s.NICs() {
+		s.RemoveNIC(n.ID())
+	}
+	for _, n := range s.networks {
+		n.Close()
+	}
+}
 
 // Clock is the stack's clock.
-func (s *Stack) Clock() tcpip.Clock { panic("unwritten") }
+func (s *Stack) Clock() tcpip.Clock { return s.clock }
 
 // Hash is a keyed hash (SipHash-2-4) of b, with a secret of this stack, for port selection
 // (RFC 6056) and initial sequence numbers (RFC 6528). purpose keeps uses apart.
-func (s *Stack) Hash(purpose uint64, b []byte) uint64 { panic("unwritten") }
+func (s *Stack) Hash(purpose uint64, b []byte) uint64 {
+	return sipHash(s.sipKey[0]^purpose, s.sipKey[1], b)
+}
 
 // Random returns random bits nobody can foretell.
-func (s *Stack) Random() uint64 { panic("unwritten") }
+func (s *Stack) Random() uint64 {
+	s.randomMu.Lock()
+	defer s.randomMu.Unlock()
+	return s.random.Uint64()
+}
 
 // TransportProtocol returns the transport of that number, nil if the stack has none.
-func (s *Stack) TransportProtocol(number uint8) TransportProtocol { panic("unwritten") }
+func (s *Stack) TransportProtocol(number uint8) TransportProtocol { return s.transports[number] }
 
 // HasNetwork says whether the stack has the protocol.
-func (s *Stack) HasNetwork(etherType uint16) bool { panic("unwritten") }
+func (s *Stack) HasNetwork(etherType uint16) bool {
+	for _, n := range s.networks {
+		if n.EtherType() == etherType {
+			return true
+		}
+	}
+	return false
+}
 
 // Settings are what sysctl(8) changes (net.ipv4.*, net.ipv6.*, net.core.*).
-func (s *Stack) Settings() *Settings { panic("unwritten") }
+func (s *Stack) Settings() *Settings { return &s.settings }
 
 // Stats are the stack's counters (/proc/net/snmp, snmp6, netstat).
-func (s *Stack) Stats() *Stats { panic("unwritten") }
+func (s *Stack) Stats() *Stats { return &s.stats }
 
 // AddObserver and RemoveObserver: o hears of changes.
-func (s *Stack) AddObserver(o Observer)    { panic("unwritten") }
-func (s *Stack) RemoveObserver(o Observer) { panic("unwritten") }
+func (s *Stack) AddObserver(o Observer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := append([]Observer(nil), *s.observers.Load()...)
+	list = append(list, o)
+	s.observers.Store(&list)
+}
+
+// RemoveObserver ends it: see AddObserver. A change that is being told may still arrive.
+func (s *Stack) RemoveObserver(o Observer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Observer
+	for _, x := range *s.observers.Load() {
+		if x != o {
+			list = append(list, x)
+		}
+	}
+	s.observers.Store(&list)
+}
+
+// observed says whether anybody listens.
+func (s *Stack) observed() bool { return len(*s.observers.Load()) > 0 }
+
+// notify tells the observers. No lock is held.
+func (s *Stack) notify(changes ...Change) {
+	for _, o := range *s.observers.Load() {
+		for _, c := range changes {
+			o.StackChanged(c)
+		}
+	}
+}
 
 // CreateNIC makes an interface. It is down and has no addresses. id of 0 is the next free one.
 // EEXIST: the id or the name is taken.
 func (s *Stack) CreateNIC(id tcpip.NICID, name string, link LinkEndpoint) (*NIC, error) {
-	panic("unwritten")
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, unix.ENODEV
+	}
+	t := s.nics.Load()
+	if id == 0 {
+		for id = 1; t.byID[id] != nil; id++ {
+		}
+	}
+	if t.byID[id] != nil || t.byName(name) != nil {
+		s.mu.Unlock()
+		return nil, unix.EEXIST
+	}
+	n := newNIC(s, id, name, link)
+	s.publishNICs(append(append([]*NIC(nil), t.sorted...), n))
+	s.mu.Unlock()
+	link.Attach(n)
+	s.notify(Change{NIC: n})
+	return n, nil
+}
+
+// publishNICs replaces the interfaces. s.mu is held.
+func (s *Stack) publishNICs(list []*NIC) {
+	t := &nicTable{byID: map[tcpip.NICID]*NIC{}}
+	for _, n := range list {
+		t.byID[n.id] = n
+		at := len(t.sorted)
+		for at > 0 && t.sorted[at-1].id > n.id {
+			at--
+		}
+		t.sorted = append(t.sorted, nil)
+		copy(t.sorted[at+1:], t.sorted[at:])
+		t.sorted[at] = n
+	}
+	for _, n := range t.sorted {
+		if n.IsLoopback() {
+			t.loopback = n
+			break
+		}
+	}
+	s.nics.Store(t)
+	s.generation.Add(1)
 }
 
 // RemoveNIC takes an interface away with its addresses and routes, and closes its link.
 // ENODEV.
-func (s *Stack) RemoveNIC(id tcpip.NICID) error { panic("unwritten") }
+func (s *Stack) RemoveNIC(id tcpip.NICID) error {
+	n := s.NIC(id)
+	if n == nil {
+		return unix.ENODEV
+	}
+	n.SetUp(false)
+	for _, a := range n.Addresses() {
+		n.RemoveAddress(a.Prefix)
+	}
+	s.mu.Lock()
+	t := s.nics.Load()
+	if t.byID[id] != n {
+		s.mu.Unlock()
+		return unix.ENODEV
+	}
+	var list []*NIC
+	for _, x := range t.sorted {
+		if x != n {
+			list = append(list, x)
+		}
+	}
+	s.publishNICs(list)
+	removed := s.dropRoutes(func(l *routeLine) bool { return l.NIC == id })
+	s.mu.Unlock()
+	s.notifyRoutes(true, removed)
+	n.link.Attach(nil)
+	n.link.Close()
+	n.close()
+	s.notify(Change{NIC: n, Removed: true})
+	return nil
+}
 
 // NIC returns an interface, or nil; NICByName likewise; NICs returns all by rising id.
-func (s *Stack) NIC(id tcpip.NICID) *NIC    { panic("unwritten") }
-func (s *Stack) NICByName(name string) *NIC { panic("unwritten") }
-func (s *Stack) NICs() []*NIC               { panic("unwritten") }
+func (s *Stack) NIC(id tcpip.NICID) *NIC { return s.nics.Load().byID[id] }
 
-// IsLocal says whether a is an address of this host: of nic, or of any if it is 0.
-func (s *Stack) IsLocal(nic tcpip.NICID, a netip.Addr) bool { panic("unwritten") }
+// NICByName returns the interface of that name, or nil.
+func (s *Stack) NICByName(name string) *NIC { return s.nics.Load().byName(name) }
 
-// AddRoute. EEXIST: there is the same with that metric; ENETUNREACH: the gateway is not a
-// neighbour; ENODEV. RemoveRoute removes the first that fits e, whose zero fields fit
-// everything. ESRCH. Routes are those set and those that addresses made, of all tables.
-func (s *Stack) AddRoute(e RouteEntry) error    { panic("unwritten") }
-func (s *Stack) RemoveRoute(e RouteEntry) error { panic("unwritten") }
-func (s *Stack) Routes() []RouteEntry           { panic("unwritten") }
-
-// AddRule, RemoveRule and Rules, by rising priority. A stack begins with Linux's three for each
-// version of IP (local, main, default).
-func (s *Stack) AddRule(r Rule) error    { panic("unwritten") }
-func (s *Stack) RemoveRule(r Rule) error { panic("unwritten") }
-func (s *Stack) Rules() []Rule           { panic("unwritten") }
-
-// RouteQuery is what FindRoute goes by.
-type RouteQuery struct {
-	Destination netip.Addr
-	// Source of zero is chosen (RFC 6724 for IPv6).
-	Source netip.Addr
-	// NIC of 0 is any.
-	NIC  tcpip.NICID
-	Mark uint32
-	TOS  uint8
-	// AnySource: Source need not be of this host (IP_FREEBIND, IP_TRANSPARENT).
-	AnySource bool
-	// DontRoute: only neighbours.
-	DontRoute bool
+func (t *nicTable) byName(name string) *NIC {
+	for _, n := range t.sorted {
+		if n.Name() == name {
+			return n
+		}
+	}
+	return nil
 }
 
-// Route is a way to a destination. It is a value that never changes; when the tables have,
-// Valid says so, and its user asks again.
-type Route struct {
-	Source, Destination, NextHop netip.Addr
-	NIC                          *NIC
-	Endpoint                     InternetEndpoint
-	// Entry is the line of the table that was taken.
-	Entry RouteEntry
-	// Local: for this host, by lo.
-	Local, Broadcast, Multicast bool
+// NICs returns all interfaces by rising id. The slice is the caller's.
+func (s *Stack) NICs() []*NIC { return append([]*NIC(nil), s.nics.Load().sorted...) }
+
+// Loopback returns lo, or nil: the first interface whose link has CapLoopback.
+func (s *Stack) Loopback() *NIC { return s.nics.Load().loopback }
+
+// IsLocal says whether a is an address of this host: of nic, or of any if it is 0. For IPv4 that
+// includes all of 127.0.0.0/8, as the local table has it.
+func (s *Stack) IsLocal(nic tcpip.NICID, a netip.Addr) bool {
+	f := s.routing.Load().table(a.Is6(), TableLocal)
+	if f == nil {
+		return false
+	}
+	e := f.find(a, nic, false, nil)
+	return e != nil && e.Type == RouteLocal
 }
-
-// FindRoute. ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL as the route's type says; EADDRNOTAVAIL:
-// Source is not of this host.
-func (s *Stack) FindRoute(q RouteQuery) (*Route, error) { panic("unwritten") }
-
-// Valid says whether FindRoute would still give this route, which costs one atomic load.
-func (r *Route) Valid() bool { panic("unwritten") }
-
-// MTU is the path's MTU in bytes, IP header included, as known now (RFC 1191, RFC 8201).
-func (r *Route) MTU() uint32 { panic("unwritten") }
-
-// WritePacket sends a packet, which it takes: see InternetEndpoint.WritePacket.
-func (r *Route) WritePacket(params NetworkParams, pkt *buffer.Packet) error { panic("unwritten") }
-
-// ConfirmNeighbour tells that the next hop answers (RFC 4861 section 7.3.1).
-func (r *Route) ConfirmNeighbour() { panic("unwritten") }
-
-// SetPathMTU records that packets to dst may not be longer than mtu, for 10 minutes; values
-// under the protocol's minimum are raised to it.
-func (s *Stack) SetPathMTU(dst netip.Addr, mtu uint32) { panic("unwritten") }
-
-// Binding is an entry of the demultiplexer.
-type Binding struct {
-	Transport uint8
-	// V4 and V6: which versions' packets it takes. Addresses of ID that are zero are any.
-	V4, V6 bool
-	ID     TransportID
-	// NIC of 0 is any.
-	NIC      tcpip.NICID
-	Endpoint TransportEndpoint
-	// ReusePort: Bindings of the same ID, all with it, share packets by the hash of their
-	// sender. ReuseAddress: they may coexist; the last bound gets unicast packets.
-	ReusePort, ReuseAddress bool
-}
-
-// Register makes b find packets. The most specific binding gets them: with the remote address
-// before without, with the local address before without, of the NIC before any; multicast and
-// broadcast packets of UDP go to all that fit. EADDRINUSE: the same is there. The caller keeps b
-// unchanged until it is unregistered.
-func (s *Stack) Register(b *Binding) error { panic("unwritten") }
-
-// Unregister removes b. A packet may still be delivered during the call, not after it has
-// been, but for those on their way already: endpoints check their state.
-func (s *Stack) Unregister(b *Binding) { panic("unwritten") }
-
-// FindTransport returns the binding that a packet would go to, or nil.
-func (s *Stack) FindTransport(nic tcpip.NICID, v6 bool, transport uint8, id TransportID) *Binding {
-	panic("unwritten")
-}
-
-// Bindings calls f for every binding of a transport until it returns false (/proc/net/tcp,
-// sock_diag).
-func (s *Stack) Bindings(transport uint8, f func(*Binding) bool) { panic("unwritten") }
-
-// DeliverTransport takes a packet for this host, whose network header is consumed and whose
-// fields the network layer has set.
-func (s *Stack) DeliverTransport(nic *NIC, pkt *buffer.Packet) { panic("unwritten") }
-
-// DeliverError tells the endpoint that sent a packet of an ICMP error. v6, transport and id are
-// of the quoted packet, seen from here.
-func (s *Stack) DeliverError(nic *NIC, v6 bool, transport uint8, id TransportID, e TransportError, quoted []byte) {
-	panic("unwritten")
-}
-
-// RegisterRaw makes e see a copy of every packet of that IP version and transport protocol
-// (0: all) that is for this host; RegisterPacket of every frame of nic (0: all) and etherType
-// (ETH_P_ALL, 3: all, outgoing ones too).
-func (s *Stack) RegisterRaw(v6 bool, transport uint8, e RawEndpoint)   { panic("unwritten") }
-func (s *Stack) UnregisterRaw(v6 bool, transport uint8, e RawEndpoint) { panic("unwritten") }
-func (s *Stack) RegisterPacket(nic tcpip.NICID, etherType uint16, e PacketEndpoint) {
-	panic("unwritten")
-}
-func (s *Stack) UnregisterPacket(nic tcpip.NICID, etherType uint16, e PacketEndpoint) {
-	panic("unwritten")
-}
-
-// PortRequest asks for a local port.
-type PortRequest struct {
-	Transport uint8
-	V4, V6    bool
-	Addr      netip.Addr // zero: any
-	NIC       tcpip.NICID
-	// Port of 0 is chosen from the ephemeral range; the one taken is put here.
-	Port                    uint16
-	ReuseAddress, ReusePort bool
-	// User owns the ports shared by ReusePort: others may not join.
-	User uint32
-	// Listening: a TCP listener, which conflicts with others even with ReuseAddress.
-	Listening bool
-}
-
-// ReservePort. EADDRINUSE: taken, or no free port. The reservation is r itself, which the caller
-// keeps unchanged until ReleasePort.
-func (s *Stack) ReservePort(r *PortRequest) error { panic("unwritten") }
-
-// ReserveConnectPort chooses a port for a connection to remote from local, such that the four
-// numbers are not in use (RFC 6056 section 3.3.4): ports of other connections to elsewhere may
-// be taken again. usable is asked for each candidate; TCP says no for one in TIME_WAIT.
-// EADDRNOTAVAIL: none is free.
-func (s *Stack) ReserveConnectPort(r *PortRequest, remote netip.AddrPort, local netip.Addr, usable func(port uint16) bool) error {
-	panic("unwritten")
-}
-
-// ReleasePort ends a reservation.
-func (s *Stack) ReleasePort(r *PortRequest) { panic("unwritten") }
