@@ -156,7 +156,7 @@ func (e *Endpoint) WritePackets(pkts []*buffer.Packet) error {
 	var err error
 	start := false
 	e.mu.Lock()
-	if e.head > 0 && len(e.queue)+len(pkts) > cap(e.queue) {
+	if e.head > len(e.queue)/2 && len(e.queue)+len(pkts) > cap(e.queue) {
 		n := copy(e.queue, e.queue[e.head:])
 		clear(e.queue[n:])
 		e.queue, e.head = e.queue[:n], 0
