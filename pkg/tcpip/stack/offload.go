@@ -40,21 +40,22 @@ func (n *NIC) segment(pkts []*buffer.Packet) *batch {
 	}
 	if n.caps&CapTXChecksum == 0 {
 		for _, p := range b.pkts {
-			completeChecksum(p)
+			CompleteChecksum(p)
 		}
 	}
 	return b
 }
 
-// completeChecksum finishes a ChecksumPartial of a packet that begins with its network header.
-func completeChecksum(p *buffer.Packet) {
+// CompleteChecksum finishes a ChecksumPartial of a packet that begins with its network header; or
+// with its transport header, if NetworkHeader is nil. Transport is set.
+func CompleteChecksum(p *buffer.Packet) {
 	if p.Checksum != buffer.ChecksumPartial {
 		return
 	}
 	p.Checksum = buffer.ChecksumUnknown
 	at := len(p.NetworkHeader)
 	field := at + int(p.ChecksumOffset)
-	sum := checksum.Finish(packetSum(p, at))
+	sum := checksum.Finish(PacketSum(p, at))
 	if sum == 0 && p.Transport == header.ProtocolUDP {
 		sum = 0xffff // RFC 768: 0 says that there is none
 	}
@@ -63,8 +64,8 @@ func completeChecksum(p *buffer.Packet) {
 	}
 }
 
-// packetSum is the partial sum of the unconsumed bytes from offset on.
-func packetSum(p *buffer.Packet, offset int) uint32 {
+// PacketSum is the partial checksum of the unconsumed bytes from offset on (package checksum).
+func PacketSum(p *buffer.Packet, offset int) uint32 {
 	var store [8][]byte
 	sum, odd := uint32(0), false
 	for _, s := range p.Slices(store[:0]) {
