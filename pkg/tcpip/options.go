@@ -110,9 +110,9 @@ type MulticastEndpoint interface {
 	// single sources; ENOBUFS: too many sources.
 	BlockSource(GroupMembership) error
 	UnblockSource(GroupMembership) error
-	// SetSourceFilter replaces the sources of a membership, which it makes if there is none;
-	// to include none is to leave (IP_MSFILTER, RFC 3376 section 3). SourceFilter returns
-	// them. EADDRNOTAVAIL: it is not a member.
+	// SetSourceFilter replaces the sources of a membership; to include none is to leave
+	// (IP_MSFILTER, RFC 3376 section 3). EINVAL: not a member; ENOBUFS: too many.
+	// SourceFilter returns them. EADDRNOTAVAIL: not a member.
 	SetSourceFilter(m GroupMembership, include bool, sources []netip.Addr) error
 	SourceFilter(GroupMembership) (include bool, sources []netip.Addr, err error)
 }
