@@ -13,6 +13,7 @@ type Settings struct {
 	PingGroupLow, PingGroupHigh     atomic.Uint32
 	IPNonlocalBind, IPv6BindV6Only  atomic.Bool
 	AcceptRA, AcceptDAD, Autoconf   atomic.Bool
+	IPv6AcceptRedirects             atomic.Bool
 	DADTransmits                    atomic.Int32
 	IPv6Disabled                    atomic.Bool
 	IgnoreBroadcastEcho             atomic.Bool
@@ -52,6 +53,7 @@ func (c *Settings) init() {
 	c.AcceptRA.Store(true)
 	c.AcceptDAD.Store(true)
 	c.Autoconf.Store(true)
+	c.IPv6AcceptRedirects.Store(true)
 	c.DADTransmits.Store(1)
 	c.IgnoreBroadcastEcho.Store(true)
 	c.Somaxconn.Store(4096)
