@@ -80,6 +80,9 @@ type Packet struct {
 
 	// NIC is where the packet came in.
 	NIC tcpip.NICID
+	// Looped is the interface, besides lo, by which a multicast or broadcast packet of this
+	// host left, of the copy that comes back through lo's link; 0: it is none.
+	Looped tcpip.NICID
 	// EtherType is the network protocol, in host order.
 	EtherType uint16
 	// LinkSource and LinkDestination are the frame's addresses, if HasLink.

@@ -109,7 +109,8 @@ type InternetEndpoint interface {
 	Solicit(target, source netip.Addr, to tcpip.LinkAddress)
 
 	// SendError answers pkt, which came in and is only looked at, with an ICMP error, within
-	// the rules and rate limits of RFC 1122 section 3.2.2 and RFC 4443 section 2.4.
+	// the rules and rate limits of RFC 1122 section 3.2.2 and RFC 4443 section 2.4. What it
+	// quotes is NetworkHeader, TransportHeader if it is set, and the unconsumed bytes.
 	SendError(e ICMPError, pkt *buffer.Packet)
 }
 

@@ -395,7 +395,7 @@ func (e *neighbour) unreachable(pkt *buffer.Packet) {
 	e.nic.stats.TXDropped.Inc()
 	if ep := e.nic.internet(e.addr); ep != nil {
 		pkt.NIC = e.nic.id
-		if _, ok := pkt.Consume(len(pkt.NetworkHeader)); ok {
+		if _, ok := pkt.Consume(len(pkt.NetworkHeader) + len(pkt.TransportHeader)); ok {
 			ep.SendError(ICMPError{Kind: ErrorHostUnreachable}, pkt)
 		}
 	}

@@ -218,6 +218,10 @@ const (
 func (n *NIC) DeliverPackets(pkts []*buffer.Packet) {
 	up := n.up.Load()
 	for _, pkt := range pkts {
+		if pkt.Looped != 0 {
+			n.stack.deliverLooped(pkt)
+			continue
+		}
 		n.stats.RXPackets.Inc()
 		n.stats.RXBytes.Add(uint64(pkt.Len() + len(pkt.LinkHeader)))
 		if !up {
@@ -254,6 +258,37 @@ func (n *NIC) deliver(pkt *buffer.Packet) {
 		pkt.Release()
 		return
 	}
+	ep.HandlePacket(pkt)
+}
+
+// LoopBack gives the copy of a multicast or broadcast packet, which begins with its network header
+// and which it takes, back to this host's own sockets as one that came in by n (RFC 1112 section
+// 6.1). It takes the way through lo's link, so that it is delivered without the sender's locks.
+func (n *NIC) LoopBack(etherType uint16, pkt *buffer.Packet) {
+	lo := n.stack.Loopback()
+	if lo == nil {
+		pkt.Release()
+		return
+	}
+	pkt.EtherType, pkt.Looped, pkt.Deferred = etherType, n.id, false
+	b := newBatch(pkt)
+	lo.link.WritePackets(b.pkts)
+	b.free()
+}
+
+// deliverLooped delivers what LoopBack sent.
+func (s *Stack) deliverLooped(pkt *buffer.Packet) {
+	n := s.NIC(pkt.Looped)
+	pkt.Looped = 0
+	ep := NetworkEndpoint(nil)
+	if n != nil && n.Up() {
+		ep = n.Endpoint(pkt.EtherType)
+	}
+	if ep == nil {
+		pkt.Release()
+		return
+	}
+	pkt.NIC, pkt.PacketType = n.id, packetMulticast
 	ep.HandlePacket(pkt)
 }
 
