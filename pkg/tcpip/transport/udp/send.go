@@ -169,38 +169,17 @@ func (e *Endpoint) transmit(f *datagram.Flow, pkt *buffer.Packet, segment uint16
 	return err
 }
 
-// write puts the header in front of the payload pkt, which it takes, and sends it.
+// write puts the header in front of the payload pkt, which it takes, and sends it. The sum of the
+// payload is left to the link, or to the NIC if the link cannot.
 func (e *Endpoint) write(f *datagram.Flow, pkt *buffer.Packet) error {
 	n := pkt.Len() + header.UDPSize
-	r := f.Route
-	sum := uint32(0)
-	v6 := f.V6()
-	checked := e.checksums(v6)
-	fits := false
-	if checked {
-		var err error
-		// Fragments cannot have their checksum completed by the link.
-		if fits = pkt.Segmentation.Type != buffer.SegmentNone; !fits {
-			if fits, err = e.Fits(f, n); err != nil {
-				pkt.Release()
-				return err
-			}
-		}
-		sum = checksum.PseudoHeader(header.ProtocolUDP, r.Source, r.Destination, uint32(n))
-		if !fits || r.NIC.Link().Capabilities()&stack.CapTXChecksum == 0 {
-			fits = false
-			sum = datagram.Sum(pkt, sum)
-		}
-	}
 	h := header.UDP(pkt.Push(header.UDPSize))
 	h.Encode(header.UDPFields{SourcePort: f.LocalPort, DestinationPort: f.Port, Length: uint16(n)})
 	pkt.TransportHeader = h
-	switch {
-	case fits:
+	if e.checksums(f.V6()) {
+		sum := checksum.PseudoHeader(header.ProtocolUDP, f.Route.Source, f.Route.Destination, uint32(n))
 		h.SetChecksumField(checksum.Fold(sum))
 		pkt.Checksum, pkt.ChecksumOffset = buffer.ChecksumPartial, 6
-	case checked:
-		h.SetChecksum(sum)
 	}
 	return e.Write(f, pkt)
 }

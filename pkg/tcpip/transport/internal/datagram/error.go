@@ -84,9 +84,9 @@ func (s *Socket) Deliver(id stack.TransportID, e stack.TransportError, quoted []
 	s.Notify(waiterError)
 }
 
-// tooLong is the error for a datagram that does not fit; with IP_RECVERR, the error queue says how
+// TooLong is the error for a datagram that does not fit; with IP_RECVERR, the error queue says how
 // much would. mtu is the path's, IP header included.
-func (s *Socket) tooLong(f *Flow, mtu uint32) error {
+func (s *Socket) TooLong(f *Flow, mtu uint32) error {
 	recvErr := &s.opts.ReceiveErrors4
 	if f.V6() {
 		recvErr = &s.opts.ReceiveErrors6

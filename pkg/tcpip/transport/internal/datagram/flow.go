@@ -277,7 +277,7 @@ func (s *Socket) Fits(f *Flow, n int) (bool, error) {
 		limit = header.IPv6MaximumPayload
 	}
 	if n > limit {
-		return false, s.tooLong(f, f.MTU())
+		return false, s.TooLong(f, f.MTU())
 	}
 	if hdr+n <= f.smallestMTU() {
 		return true, nil
@@ -287,21 +287,28 @@ func (s *Socket) Fits(f *Flow, n int) (bool, error) {
 		return true, nil
 	}
 	if !f.mayFragment() || f.V6() && s.opts.DontFragment6.Load() {
-		return false, s.tooLong(f, mtu)
+		return false, s.TooLong(f, mtu)
 	}
 	return false, nil
 }
 
 // Write sends a packet that begins with its transport header, which it takes. The caller calls
-// f.Route.Flush when it has sent all. ENOBUFS of the link is told to those who want to know only
-// (IP_RECVERR), as in Linux.
+// f.Route.Flush when it has sent all. Dropped: see there.
 func (s *Socket) Write(f *Flow, pkt *buffer.Packet) error {
 	pkt.Mark, pkt.Priority, pkt.Deferred = f.mark, f.priority, true
-	err := f.Route.WritePacket(f.Params, pkt)
+	return s.written(f, f.Route.WritePacket(f.Params, pkt))
+}
+
+// WriteHeaderIncluded is Write for a packet that begins with its IP header.
+func (s *Socket) WriteHeaderIncluded(f *Flow, pkt *buffer.Packet) error {
+	pkt.Mark, pkt.Priority, pkt.Deferred = f.mark, f.priority, true
+	return s.written(f, f.Route.Endpoint.WriteHeaderIncluded(f.Route, pkt))
+}
+
+func (s *Socket) written(f *Flow, err error) error {
 	switch err {
-	case nil:
 	case unix.EMSGSIZE:
-		return s.tooLong(f, f.MTU())
+		return s.TooLong(f, f.MTU())
 	case unix.ENOBUFS:
 		recvErr := &s.opts.ReceiveErrors4
 		if f.V6() {
@@ -314,7 +321,8 @@ func (s *Socket) Write(f *Flow, pkt *buffer.Packet) error {
 	return err
 }
 
-// Dropped is what Write returns when the link was full and the application is not to know.
+// Dropped is what Write returns instead of ENOBUFS, the link is full, if the application is not to
+// know: it did not ask for that (IP_RECVERR), and datagrams may get lost.
 var Dropped error = dropped{}
 
 type dropped struct{}

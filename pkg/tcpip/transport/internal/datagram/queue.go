@@ -18,6 +18,8 @@ type Item struct {
 	SourcePort, DestinationPort uint16
 	// SegmentSize: the packet is datagrams of this size; 0: it is one.
 	SegmentSize uint16
+	// Length is that of the packet before a filter cut it, of packet sockets only.
+	Length uint32
 	// dropped is the number of drops when the item was queued; memory what it is charged.
 	dropped uint32
 	memory  int

@@ -549,8 +549,14 @@ func (s *Socket) Takes(pkt *buffer.Packet) bool {
 
 // Matches says whether a packet passes a raw socket's addresses (raw(7)).
 func (s *Socket) Matches(pkt *buffer.Packet) bool {
+	return s.MatchesAddresses(pkt.Destination, pkt.Source)
+}
+
+// MatchesAddresses says whether local is what the socket is bound to, and remote its peer, if it has
+// such.
+func (s *Socket) MatchesAddresses(local, remote netip.Addr) bool {
 	m := s.match.Load()
-	return (!m.local.IsValid() || m.local == pkt.Destination) && (!m.remote.IsValid() || m.remote == pkt.Source)
+	return (!m.local.IsValid() || m.local == local) && (!m.remote.IsValid() || m.remote == remote)
 }
 
 // Drops is SO_RXQ_OVFL's count, and that of /proc/net/udp.
