@@ -27,9 +27,6 @@ func stubNested()
 
 func address(part uintptr) uintptr
 func forkZygote(flags uintptr, list *hostmap.Call, n uintptr, window, offset, file, start uintptr) (pid uintptr)
-func spin(word *uint32, value uint32, cycles uint64) bool
-func currentCPU() uint32
-func rdtsc() uint64
 
 // endMark ends each part of the stub.
 var endMark = bytes.Repeat([]byte{0x0f, 0x0b}, 4)

@@ -530,43 +530,6 @@ fail:
 	SYSCALL
 	JMP	fail
 
-// func spin(word *uint32, value uint32, cycles uint64) bool
-//
-// It looks at word until that is not value, which is true, or cycles have passed. A call lasts
-// as long as the caller says, during which the goroutine cannot be preempted.
-TEXT ·spin(SB), NOSPLIT, $0-25
-	MOVQ	word+0(FP), DI
-	MOVL	value+8(FP), SI
-	MOVQ	cycles+16(FP), R9
-	RDTSC
-	SHLQ	$32, DX
-	ORQ	DX, AX
-	MOVQ	AX, R8
-look:
-	MOVL	(DI), AX
-	CMPL	AX, SI
-	JNE	changed
-	PAUSE
-	RDTSC
-	SHLQ	$32, DX
-	ORQ	DX, AX
-	SUBQ	R8, AX
-	CMPQ	AX, R9
-	JCS	look
-	MOVB	$0, ret+24(FP)
-	RET
-changed:
-	MOVB	$1, ret+24(FP)
-	RET
-
-// func currentCPU() uint32
-TEXT ·currentCPU(SB), NOSPLIT, $0-4
-	MOVL	$0x7b, AX
-	BYTE $0x0f; BYTE $0x03; BYTE $0xc0 // LSL AX, AX
-	ANDL	$0xfff, AX
-	MOVL	AX, ret+0(FP)
-	RET
-
 // func address(part uintptr) uintptr: of a part of the stub in this process.
 #define PART(n, name)	CMPQ CX, $n; JNE 3(PC); LEAQ name(SB), AX; JMP found
 TEXT ·address(SB), NOSPLIT, $0-16
@@ -583,12 +546,4 @@ TEXT ·address(SB), NOSPLIT, $0-16
 	XORL	AX, AX
 found:
 	MOVQ	AX, ret+8(FP)
-	RET
-
-// func rdtsc() uint64
-TEXT ·rdtsc(SB), NOSPLIT, $0-8
-	RDTSC
-	SHLQ	$32, DX
-	ORQ	DX, AX
-	MOVQ	AX, ret+0(FP)
 	RET

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,6 +13,7 @@ import (
 	"runsc/pkg/platform/affinity"
 	"runsc/pkg/seccomp"
 	"runsc/pkg/sentry/arch"
+	"runsc/pkg/spin"
 )
 
 func init() {
@@ -58,7 +58,7 @@ func New(o platform.Options) (*Platform, error) {
 	if arch.XStateSize() > sizeofFP {
 		return nil, fmt.Errorf("the processor's FP state has %d bytes; use --platform=ptrace", arch.XStateSize())
 	}
-	p := &Platform{affinity: affinity.New(), patch: !o.NoPatch, cpus: int32(runtime.NumCPU()), tick: tscPerMicrosecond()}
+	p := &Platform{affinity: affinity.New(), patch: !o.NoPatch, cpus: int32(runtime.NumCPU()), tick: spin.CyclesPerMicrosecond()}
 	if err := p.start(); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("%w; use --platform=ptrace", err)
@@ -81,14 +81,6 @@ func (p *Platform) start() (err error) {
 	}
 	p.makeSpare()
 	return nil
-}
-
-// tscPerMicrosecond measures roughly: it only bounds how long to look for something.
-func tscPerMicrosecond() uint64 {
-	begin, tsc := time.Now(), rdtsc()
-	for time.Since(begin) < 20*time.Microsecond {
-	}
-	return max(1, (rdtsc()-tsc)*1000/uint64(time.Since(begin).Nanoseconds()))
 }
 
 // Name implements platform.Platform.

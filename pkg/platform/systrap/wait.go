@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"runsc/pkg/spin"
 )
 
 // Where the two sides of a hand-off run decides what it costs. Apart, on two CPUs that both have
@@ -99,7 +101,7 @@ func (c *taskContext) answer(th *thread, how uint32) {
 func (c *taskContext) look(th *thread, how uint32) {
 	s := th.shared
 	c.turns++
-	cpu := currentCPU()
+	cpu := spin.CurrentCPU()
 	room := c.p.roomToLook()
 	together := atomic.LoadUint32(&s.cpu) == cpu
 	if together && room && c.turns%partEvery == 0 {
@@ -112,10 +114,10 @@ func (c *taskContext) look(th *thread, how uint32) {
 		patience = lookFor * c.p.tick
 	}
 	set(&s.spin, uint32(min(patience, answerWithin*c.p.tick)))
-	if !spin(&s.state, stateApp, patience) {
+	if !spin.While(&s.state, stateApp, patience) {
 		th.sleepUntilEvent()
 	}
-	set(&s.sentryCPU, currentCPU())
+	set(&s.sentryCPU, spin.CurrentCPU())
 	c.vote(!room || s.end-s.begin > lookFor*c.p.tick, nearAfter)
 }
 
