@@ -47,6 +47,7 @@ type Client struct {
 	async    int // calls that nobody waits for
 	nextFID  uint32
 	freeFIDs []uint32
+	channels channels
 
 	// The fields below belong to whoever set reading.
 	buf        []byte
@@ -210,6 +211,9 @@ func (c *Client) killLocked(err error) {
 	}
 	c.dead = err
 	c.sock.shutdown()
+	for _, ch := range c.channels.all {
+		ch.shutdown()
+	}
 	for c.waiters.head != nil {
 		cl := c.waiters.head
 		c.waiters.remove(cl)
@@ -225,6 +229,10 @@ func (c *Client) closeIfUnusedLocked() {
 		unix.Close(c.sock.fd)
 		c.sock.fd = -1
 		c.dropFDs()
+		for _, ch := range c.channels.all {
+			ch.close()
+		}
+		c.channels.all, c.channels.free = nil, nil
 	}
 }
 
@@ -312,14 +320,33 @@ func (c *Client) send(cl *call) error {
 // roundTrip sends the request and waits for the reply. With an error the call has been
 // released; otherwise the caller decodes the reply and ends with finish.
 func (c *Client) roundTrip(cl *call) (decoder, error) {
-	if err := c.send(cl); err != nil {
+	if fitsChannel(cl.typ) && len(cl.req.b) <= channelRoom {
+		if ch := c.takeChannel(); ch != nil {
+			if err := c.overChannel(ch, cl); err != nil {
+				c.release(cl)
+				return decoder{}, err
+			}
+			return c.replied(cl)
+		}
+	}
+	return c.overSocket(cl)
+}
+
+// overSocket is roundTrip over the connection's socket.
+func (c *Client) overSocket(cl *call) (decoder, error) {
+	err := c.send(cl)
+	if err == nil {
+		err = c.wait(cl)
+	}
+	if err != nil {
 		c.release(cl)
 		return decoder{}, err
 	}
-	if err := c.wait(cl); err != nil {
-		c.release(cl)
-		return decoder{}, err
-	}
+	return c.replied(cl)
+}
+
+// replied looks at the reply of a call.
+func (c *Client) replied(cl *call) (decoder, error) {
 	d := decoder{b: cl.reply}
 	switch cl.replyTyp {
 	case cl.typ + 1:
@@ -524,6 +551,10 @@ func (c *Client) freeFID(fid uint32) {
 // clunk makes the server forget fid. It does not wait for the reply unless too many such
 // replies are still to come.
 func (c *Client) clunk(fid uint32) {
+	if ch := c.takeChannel(); ch != nil {
+		c.clunkOverChannel(ch, fid)
+		return
+	}
 	cl, err := c.begin(tClunk)
 	if err != nil {
 		return

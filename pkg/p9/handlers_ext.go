@@ -29,6 +29,8 @@ func (cn *conn) handleExtension(r *request, d *decoder) error {
 			}
 			return h.Flush()
 		})
+	case tChannel:
+		return cn.channel(r, d)
 	case tLconnect:
 		return cn.lconnect(r, d)
 	case tWalkopen:

@@ -4,7 +4,10 @@ package p9
 const (
 	versionPlain     = "9P2000.L"
 	versionExtended  = "9P2000.L.runsc." // and a decimal number
-	ExtensionVersion = 1
+	ExtensionVersion = 2
+
+	// extensionChannel is the first version that has channels.
+	extensionChannel = 2
 )
 
 // Message types of 9P2000.L. A reply's type is the request's plus one. In the layouts, s is
@@ -97,6 +100,10 @@ const (
 	// Twalkopen is Twalkgetattr of one name and Tuopen with NoFID of what was found: newfid is
 	// the inode's. dfid[4] newfid[4] name[s] flags[4] → full fd
 	tWalkopen = 164
+
+	// Tchannel makes another way for requests beside the connection, see channel: → fd, a
+	// socket whose first byte comes with the memory. Tversion is refused while there is one.
+	tChannel = 166
 )
 
 // NoFID and NoTag are the numbers that name no fid and no tag.

@@ -74,6 +74,9 @@ type conn struct {
 	mu     sync.Mutex // guards the fields below
 	fids   map[uint32]*fid
 	active map[uint16]*request
+	// channels are those in use; left: there are to be no more.
+	channels []*channel
+	left     bool
 
 	sendMu sync.Mutex // held while a reply is written with sock
 	sock   socket
@@ -118,6 +121,7 @@ func (cn *conn) work() {
 					}
 					// No worker is to wait for a client that has left.
 					cn.sock.shutdown()
+					cn.leave()
 				}
 			}
 			if cn.over {
@@ -316,7 +320,7 @@ func (cn *conn) version(r *request, d *decoder) error {
 		return unix.EINVAL
 	}
 	cn.mu.Lock()
-	if len(cn.active) > 1 { // this one
+	if len(cn.active) > 1 || len(cn.channels) > 0 { // active is this one
 		cn.mu.Unlock()
 		return unix.EBUSY
 	}

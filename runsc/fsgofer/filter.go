@@ -75,12 +75,17 @@ func filterRules(o FilterOptions) seccomp.Rules {
 		unix.SYS_FCNTL: {
 			{nil, seccomp.EqualTo(unix.F_GETFL)}, {nil, seccomp.EqualTo(unix.F_SETFL)},
 			{nil, seccomp.EqualTo(unix.F_GETFD)}, {nil, seccomp.EqualTo(unix.F_DUPFD_CLOEXEC)},
+			{nil, seccomp.EqualTo(unix.F_ADD_SEALS)},
 		},
-		unix.SYS_SENDMSG:  {{nil, nil, seccomp.EqualTo(unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT)}},
-		unix.SYS_DUP3:     nil, // standard error moves to the log
-		unix.SYS_SHUTDOWN: nil,
-		unix.SYS_PPOLL:    nil,
-		unix.SYS_UMASK:    nil,
+		// Channels: memory and a socket, made in pairs.
+		unix.SYS_MEMFD_CREATE: nil,
+		unix.SYS_SOCKETPAIR:   {{seccomp.EqualTo(unix.AF_UNIX), nil, seccomp.EqualTo(0)}},
+		unix.SYS_RECVMSG:      {{nil, nil, seccomp.EqualTo(unix.MSG_CMSG_CLOEXEC)}},
+		unix.SYS_SENDMSG:      {{nil, nil, seccomp.EqualTo(unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT)}},
+		unix.SYS_DUP3:         nil, // standard error moves to the log
+		unix.SYS_SHUTDOWN:     nil,
+		unix.SYS_PPOLL:        nil,
+		unix.SYS_UMASK:        nil,
 	}
 	if o.Connect {
 		rules[unix.SYS_SOCKET] = []seccomp.Rule{{seccomp.EqualTo(unix.AF_UNIX), nil, seccomp.EqualTo(0)}}
@@ -104,7 +109,7 @@ func runtimeRules() seccomp.Rules {
 	const anonymous = unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
 	noExec := seccomp.MaskedEqual(unix.PROT_EXEC, 0)
 	return seccomp.Rules{
-		unix.SYS_MMAP:              {{nil, nil, noExec, seccomp.MaskedEqual(anonymous, anonymous)}},
+		unix.SYS_MMAP:              {{nil, nil, noExec, seccomp.MaskedEqual(anonymous, anonymous)}, {nil, nil, noExec, seccomp.EqualTo(unix.MAP_SHARED)}},
 		unix.SYS_MUNMAP:            nil,
 		unix.SYS_MADVISE:           nil,
 		unix.SYS_MPROTECT:          {{nil, nil, noExec}},
