@@ -23,7 +23,10 @@
 // Nothing that a server sends is trusted: a reply of the wrong type, length or tag kills the
 // connection, and every call on a dead connection returns EIO at once.
 //
-// Locks. Server: conn.recvMu (who reads) → conn.mu (fids, tags) → fid.mu; conn.sendMu is
+// Channels. A connection that is used much gets channels (channel.go): memory that both sides
+// map, through which short requests go without a system call while the other side looks.
+//
+// Locks. Server: conn.recvMu (who reads) → conn.mu (fids, tags, channels) → fid.mu; conn.sendMu is
 // taken last and alone. Client: Client.sendMu and Client.mu are never held together, and
 // neither is held while a caller waits for a reply.
 //
