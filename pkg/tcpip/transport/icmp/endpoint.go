@@ -64,16 +64,15 @@ func (e *Endpoint) Send(src tcpip.Source, o tcpip.SendOptions) (int, error) {
 	}
 	h.SetChecksumField(checksum.Finish(datagram.Sum(pkt, sum)))
 	pkt.TransportHeader = h
-	stats := e.stats()
-	stats.OutMsgs.Inc()
-	stats.OutType[h.Type()].Inc()
+	if stats := &e.Stack().Stats().ICMP6; f.V6() {
+		// Package ipv4 counts all that go by it, package ipv6 its own only.
+		stats.OutMsgs.Inc()
+		stats.OutType[h.Type()].Inc()
+	}
 	err = e.Write(&f, pkt)
 	f.Route.Flush()
-	if err != nil {
-		stats.OutErrors.Inc()
-		if err != datagram.Dropped {
-			return 0, err
-		}
+	if err != nil && err != datagram.Dropped {
+		return 0, err
 	}
 	return n, nil
 }
@@ -94,13 +93,6 @@ func (e *Endpoint) prepare(f *datagram.Flow, pkt *buffer.Packet, o *tcpip.SendOp
 	f.Port = 0
 	_, err := e.Fits(f, pkt.Len())
 	return h, err
-}
-
-func (e *Endpoint) stats() *stack.ICMPStats {
-	if e.Kind().V6 {
-		return &e.Stack().Stats().ICMP6
-	}
-	return &e.Stack().Stats().ICMP
 }
 
 // HandlePacket implements stack.TransportEndpoint.

@@ -147,18 +147,13 @@ func (e *Endpoint) complete(f *datagram.Flow, pkt *buffer.Packet) error {
 	return nil
 }
 
-// count counts an ICMP message that is sent.
+// count counts an ICMPv6 message that is sent; package ipv4 does it for its own.
 func (e *Endpoint) count(protocol, icmpType uint8) {
-	s := &e.Stack().Stats().ICMP
-	switch {
-	case !e.v6 && protocol == header.ProtocolICMPv4:
-	case e.v6 && protocol == header.ProtocolICMPv6:
-		s = &e.Stack().Stats().ICMP6
-	default:
-		return
+	if e.v6 && protocol == header.ProtocolICMPv6 {
+		s := &e.Stack().Stats().ICMP6
+		s.OutMsgs.Inc()
+		s.OutType[icmpType].Inc()
 	}
-	s.OutMsgs.Inc()
-	s.OutType[icmpType].Inc()
 }
 
 // sendIncluded sends a packet that begins with its IP header, which it takes (raw(7), IP_HDRINCL).
