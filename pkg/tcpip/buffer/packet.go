@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+	"unsafe"
 
 	"runsc/pkg/tcpip"
 )
@@ -142,6 +143,9 @@ func NewFrom(b []byte) *Packet {
 
 // Release gives up the packet. The slices that it handed out are not valid any more.
 func (p *Packet) Release() {
+	if p.views == nil {
+		panic("buffer: a packet was released twice")
+	}
 	for i := range p.views {
 		p.views[i].Release()
 	}
@@ -149,8 +153,8 @@ func (p *Packet) Release() {
 	packets.Put(p)
 }
 
-// Clone returns another packet with the same bytes, nothing consumed, and the same properties
-// but for the header slices, which are those of the original.
+// Clone returns another packet with the same bytes, as many of them consumed, and the same
+// properties. What the views hold is shared, and may not be written any more.
 func (p *Packet) Clone() *Packet {
 	c := packets.Get().(*Packet)
 	*c = *p
@@ -158,9 +162,11 @@ func (p *Packet) Clone() *Packet {
 	for _, v := range p.views {
 		c.views = append(c.views, v.Clone())
 	}
+	// Header slices into the array are to be into that of the clone. Those into views stay: the
+	// clone has a reference to the same memory.
 	moved := func(h []byte) []byte {
-		if n := p.inHead(h); n >= 0 {
-			return c.head[n : n+len(h)]
+		if at := offsetIn(p.head[:], h); at >= 0 {
+			return c.head[at : at+len(h)]
 		}
 		return h
 	}
@@ -168,17 +174,16 @@ func (p *Packet) Clone() *Packet {
 	return c
 }
 
-// inHead returns where in the header array h lies, or -1.
-func (p *Packet) inHead(h []byte) int {
-	if len(h) == 0 {
+// offsetIn returns where in b the bytes of h lie, or -1 if they are other memory.
+func offsetIn(b, h []byte) int {
+	if len(h) == 0 || len(b) == 0 {
 		return -1
 	}
-	// The array's slices all keep its end as their capacity's end.
-	n := MaxHeader - cap(h)
-	if n >= p.start && n < MaxHeader && &p.head[n] == &h[0] {
-		return n
+	at := uintptr(unsafe.Pointer(&h[0])) - uintptr(unsafe.Pointer(&b[0]))
+	if at >= uintptr(len(b)) || int(at)+len(h) > len(b) {
+		return -1
 	}
-	return -1
+	return int(at)
 }
 
 // Len is the number of bytes that are not consumed.
@@ -189,6 +194,17 @@ func (p *Packet) Memory() int {
 	n := packetMemory
 	for _, v := range p.views {
 		n += v.Memory()
+	}
+	return n
+}
+
+// MemoryShare is Memory, but that of a chunk which others have Views of is divided among all of
+// them: fragments of one packet together have about the size of that packet. It changes when they
+// let go of it.
+func (p *Packet) MemoryShare() int {
+	n := packetMemory
+	for _, v := range p.views {
+		n += v.share()
 	}
 	return n
 }
@@ -229,6 +245,9 @@ func (p *Packet) front(n int) ([]byte, bool) {
 	if n > p.Len() {
 		return nil, false
 	}
+	if n == 0 {
+		return nil, true
+	}
 	if left := p.headLeft(); left >= n {
 		at := p.start + p.consumed
 		return p.head[at : at+n], true
@@ -253,8 +272,6 @@ func (p *Packet) gather(n int) {
 	v := NewView(n)
 	p.CopyTo(v.Bytes(), 0)
 	skip := n - p.headLeft() // of the views
-	// The rest of the header array, if it is not all consumed, moves into v: the array's
-	// consumed bytes are cut off from the row, and what they hold stays.
 	at := max(p.consumed-(MaxHeader-p.start), 0)
 	var views []View
 	for i := range p.views {
@@ -286,11 +303,13 @@ func (p *Packet) gather(n int) {
 		views = append(views, v)
 	}
 	if left := p.headLeft(); left > 0 {
-		// Only what is consumed stays in the array: shift it so that it ends the array.
-		// Header slices point into it, so it is copied to a View of its own instead.
-		w := NewView(p.consumed)
-		copy(w.Bytes(), p.head[p.start:p.start+p.consumed])
-		views = append([]View{w}, views...)
+		// The array is used up to its end, so what was consumed of it moves to a View, too.
+		// Header slices stay good: nothing is pushed, and so written, while bytes are consumed.
+		if p.consumed > 0 {
+			w := NewView(p.consumed)
+			copy(w.Bytes(), p.head[p.start:p.start+p.consumed])
+			views = append([]View{w}, views...)
+		}
 		p.start = MaxHeader
 	}
 	p.views = views

@@ -68,6 +68,14 @@ func (v View) Memory() int {
 	return len(v.c.data)
 }
 
+// share is Memory divided by the number of those who have a View of the chunk, but no less than Len.
+func (v View) share() int {
+	if v.c == nil {
+		return 0
+	}
+	return max(len(v.b), len(v.c.data)/int(max(v.c.refs.Load(), 1)))
+}
+
 // Shared says whether somebody else has a View of the same chunk.
 func (v View) Shared() bool { return v.c != nil && v.c.refs.Load() > 1 }
 

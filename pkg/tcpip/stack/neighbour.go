@@ -68,6 +68,7 @@ type neighbour struct {
 type pendingPacket struct {
 	pkt       *buffer.Packet
 	etherType uint16
+	memory    int // what it counts for
 }
 
 func pack(link tcpip.LinkAddress, state NeighbourState) uint64 {
@@ -220,7 +221,9 @@ func (e *neighbour) resolve(etherType uint16, pkts []*buffer.Packet) (tcpip.Link
 	}
 	var dropped []*buffer.Packet
 	for _, p := range pkts {
-		dropped = e.enqueue(pendingPacket{p, etherType}, dropped)
+		// A fragment counts for its part of the packet only, so that a large datagram is not
+		// too much.
+		dropped = e.enqueue(pendingPacket{p, etherType, p.MemoryShare()}, dropped)
 	}
 	var c []Change
 	start := state != NeighbourIncomplete
@@ -246,20 +249,19 @@ func (e *neighbour) resolve(etherType uint16, pkts []*buffer.Packet) (tcpip.Link
 // enqueue keeps a packet, at the cost of the oldest ones (RFC 4861 section 7.2.2). e.mu is held.
 func (e *neighbour) enqueue(p pendingPacket, dropped []*buffer.Packet) []*buffer.Packet {
 	all := &e.nic.neighbours.pending
-	m := p.pkt.Memory()
-	for len(e.pending) > 0 && (len(e.pending) >= pendingLimit || e.memory+m > pendingMemory) {
-		first := e.pending[0].pkt
+	for len(e.pending) > 0 && (len(e.pending) >= pendingLimit || e.memory+p.memory > pendingMemory) {
+		first := e.pending[0]
 		e.pending = e.pending[1:]
-		e.memory -= first.Memory()
-		all.Add(-int64(first.Memory()))
-		dropped = append(dropped, first)
+		e.memory -= first.memory
+		all.Add(-int64(first.memory))
+		dropped = append(dropped, first.pkt)
 	}
-	if all.Add(int64(m)) > pendingMemoryAll {
-		all.Add(-int64(m))
+	if all.Add(int64(p.memory)) > pendingMemoryAll {
+		all.Add(-int64(p.memory))
 		return append(dropped, p.pkt)
 	}
 	e.pending = append(e.pending, p)
-	e.memory += m
+	e.memory += p.memory
 	return dropped
 }
 
