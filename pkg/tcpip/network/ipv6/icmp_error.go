@@ -1,0 +1,188 @@
+package ipv6
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"runsc/pkg/tcpip/buffer"
+	"runsc/pkg/tcpip/checksum"
+	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/stack"
+)
+
+// maxQuote is how much of a packet an error quotes at most, so that it always fits (RFC 4443
+// section 2.4 c).
+const maxQuote = header.IPv6MinimumMTU - header.IPv6Size - header.ICMPv6Size
+
+// setICMPChecksum sets the checksum of an ICMPv6 message that lies in b as a whole.
+func setICMPChecksum(b []byte, src, dst netip.Addr) {
+	header.ICMPv6(b).SetChecksum(checksum.PseudoHeader(header.ProtocolICMPv6, src, dst, uint32(len(b))))
+}
+
+// SendError implements stack.InternetEndpoint (RFC 4443 section 3).
+func (e *endpoint) SendError(err stack.ICMPError, pkt *buffer.Packet) {
+	t, code, rest := uint8(header.ICMPv6Unreachable), uint8(0), uint32(0)
+	switch err.Kind {
+	case stack.ErrorPortUnreachable:
+		code = header.ICMPv6PortUnreachable
+	case stack.ErrorHostUnreachable:
+		code = header.ICMPv6AddressUnreachable
+	case stack.ErrorNetUnreachable:
+		code = header.ICMPv6NoRoute
+	case stack.ErrorProhibited:
+		code = header.ICMPv6AdminProhibited
+	case stack.ErrorProtocolUnreachable:
+		t, code = header.ICMPv6ParameterProblem, header.ICMPv6UnknownNextHeader
+	case stack.ErrorTimeExceeded:
+		t, code = header.ICMPv6TimeExceeded, header.ICMPv6HopLimitExceeded
+	case stack.ErrorReassemblyTime:
+		t, code = header.ICMPv6TimeExceeded, header.ICMPv6ReassemblyTimeout
+	case stack.ErrorPacketTooBig:
+		t, rest = header.ICMPv6PacketTooBig, err.MTU
+	case stack.ErrorParameter:
+		t, code, rest = header.ICMPv6ParameterProblem, err.Code, err.Pointer
+	default:
+		return
+	}
+	e.sendError(t, code, rest, pkt)
+}
+
+// sendError answers pkt, which is only looked at, with an error. rest is the field that is the MTU
+// or the pointer; that of an unknown next header is found here.
+func (e *endpoint) sendError(t, code uint8, rest uint32, pkt *buffer.Packet) {
+	n := min(len(pkt.NetworkHeader)+len(pkt.TransportHeader)+pkt.Len(), maxQuote)
+	out := buffer.NewView(header.ICMPv6Size + n)
+	defer out.Release()
+	b := out.Bytes()
+	quoted := b[header.ICMPv6Size:]
+	at := copy(quoted, pkt.NetworkHeader)
+	at += copy(quoted[at:], pkt.TransportHeader)
+	pkt.CopyTo(quoted[at:], 0)
+	if n < header.IPv6Size || header.IPVersion(quoted) != 6 {
+		return
+	}
+	ip := header.IPv6(quoted)
+	src, dst := ip.Source(), ip.Destination()
+	w := header.WalkIPv6Extensions(ip.NextHeader(), quoted[header.IPv6Size:])
+	for w.Next() {
+	}
+	if t == header.ICMPv6ParameterProblem && code == header.ICMPv6UnknownNextHeader {
+		rest = nextHeaderOffset
+		if w.NextHeaderOffset() >= 0 {
+			rest = uint32(header.IPv6Size + w.NextHeaderOffset())
+		}
+	}
+	if !mayAnswer(t, code, src, dst, pkt.PacketType) || isError(&w, quoted[header.IPv6Size:]) {
+		return
+	}
+	q := stack.RouteQuery{Destination: src, Mark: pkt.Mark}
+	if src.IsLinkLocalUnicast() || dst.IsLinkLocalUnicast() || dst.IsMulticast() {
+		q.NIC = e.nic.ID()
+	}
+	if !dst.IsMulticast() && e.stack.IsLocal(0, dst) {
+		q.Source = dst // RFC 4443 section 2.2 a
+	}
+	stats := &e.stack.Stats().ICMP6
+	r, err := e.stack.FindRoute(q)
+	if err != nil {
+		stats.OutErrors.Inc()
+		return
+	}
+	if !r.Local && !e.mayError(t, src) {
+		stats.OutRateLimited.Inc()
+		return
+	}
+	h := header.ICMPv6(b)
+	h.Encode(header.ICMPv6Fields{Type: t, Code: code})
+	h.SetPointer(rest)
+	setICMPChecksum(b, r.Source, r.Destination)
+	e.write(r, 0, buffer.NewWith(out.Clone()))
+}
+
+// mayAnswer says whether a packet with these addresses may be answered with an error of type t (RFC
+// 4443 section 2.4 e).
+func mayAnswer(t, code uint8, src, dst netip.Addr, packetType uint8) bool {
+	if src.IsUnspecified() || src.IsMulticast() || src.Is4In6() {
+		return false
+	}
+	if !dst.IsMulticast() && packetType == packetHost {
+		return true
+	}
+	return t == header.ICMPv6PacketTooBig || t == header.ICMPv6ParameterProblem && code == header.ICMPv6UnknownOption
+}
+
+// isError says whether a packet is an ICMPv6 error or a redirect, or may be one: errors about errors
+// would never end. b is what w has walked over.
+func isError(w *header.IPv6ExtensionWalker, b []byte) bool {
+	if w.Protocol() != header.ProtocolICMPv6 || w.Malformed() {
+		return false
+	}
+	if w.Type == header.ProtocolFragment && header.IPv6Fragment(w.Header).Offset() != 0 {
+		return true // it cannot be seen here
+	}
+	if w.Offset() >= len(b) {
+		return true
+	}
+	t := b[w.Offset()]
+	return t < header.ICMPv6EchoRequest || t == header.ICMPv6Redirect
+}
+
+// Rates of errors, those of Linux (net.ipv6.icmp.ratelimit, net.ipv4.icmp_msgs_per_sec and
+// icmp_msgs_burst).
+const (
+	errorInterval    = time.Second
+	errorBurst       = 6
+	allErrorInterval = time.Millisecond
+	allErrorBurst    = 50
+	errorBuckets     = 256
+)
+
+// mayError takes a token for an error to dst, if there is one (RFC 4443 section 2.4 f). Senders
+// must hear of a path MTU for each of their paths, so only the host's total counts for those.
+func (e *endpoint) mayError(t uint8, dst netip.Addr) bool {
+	l := &e.protocol.limiter
+	if t == header.ICMPv6PacketTooBig {
+		return l.allowTotal(e.now())
+	}
+	return l.allow(e.stack, dst)
+}
+
+// limiter limits the rate of messages that anybody can make this host send. Its size is fixed:
+// destinations share buckets, by a hash nobody can foretell.
+type limiter struct {
+	mu    sync.Mutex // guards the fields below
+	total bucket
+	each  [errorBuckets]bucket
+}
+
+// bucket is a token bucket, kept as the time at which it would be full again.
+type bucket struct{ full time.Duration }
+
+// take takes a token that comes back after interval, if one of burst is left at now.
+func (b *bucket) take(now, interval time.Duration, burst int) bool {
+	full := max(b.full, now)
+	if full-now > time.Duration(burst-1)*interval {
+		return false
+	}
+	b.full = full + interval
+	return true
+}
+
+// allow says whether a message to dst may be sent, and counts it.
+func (l *limiter) allow(s *stack.Stack, dst netip.Addr) bool {
+	a := dst.As16()
+	i := s.Hash(purposeRateLimit, a[:]) % errorBuckets
+	now := s.Clock().Monotonic()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// The bucket of the destination comes first: who floods us must not use up everybody's.
+	return l.each[i].take(now, errorInterval, errorBurst) && l.total.take(now, allErrorInterval, allErrorBurst)
+}
+
+// allowTotal is allow without a destination.
+func (l *limiter) allowTotal(now time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total.take(now, allErrorInterval, allErrorBurst)
+}
