@@ -38,8 +38,7 @@ func (p *Packet) inViews(h []byte) int {
 	before := 0
 	for i := range p.views {
 		b := p.views[i].b
-		// Slices of a View keep its end as their capacity's end.
-		if at := cap(b) - cap(h); at >= 0 && at+len(h) <= len(b) && &b[at] == &h[0] {
+		if at := offsetIn(b, h); at >= 0 {
 			return before + at
 		}
 		before += len(b)
