@@ -1,0 +1,189 @@
+package fdbased
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"runsc/pkg/tcpip"
+	"runsc/pkg/tcpip/buffer"
+	"runsc/pkg/tcpip/stack"
+)
+
+// Kind is what a descriptor is.
+type Kind uint8
+
+// The kinds.
+const (
+	// KindPacket is a packet socket (SOCK_RAW) that is bound to an interface.
+	KindPacket Kind = iota
+	// KindTAP is a TAP device with Ethernet headers, KindTUN a TUN device without, both
+	// without packet information (IFF_NO_PI).
+	KindTAP
+	KindTUN
+)
+
+// Options is what an Endpoint is made of.
+type Options struct {
+	// FD is the descriptor. New takes it, and closes it if it fails.
+	FD   int
+	Kind Kind
+	// MTU of the interface in bytes, without the link header.
+	MTU uint32
+	// LinkAddress is the interface's hardware address.
+	LinkAddress tcpip.LinkAddress
+	// VNetHeader: frames have a virtio_net_hdr of 10 bytes in front (PACKET_VNET_HDR,
+	// IFF_VNET_HDR), so that checksums and segmentation are left to the host.
+	VNetHeader bool
+	// NoGRO: segments of TCP are delivered as they come.
+	NoGRO bool
+}
+
+// Stats count what went wrong with frames.
+type Stats struct {
+	// RXErrors counts failed reads, RXMalformed frames that are too short or too long.
+	RXErrors, RXMalformed atomic.Uint64
+	// TXDropped counts frames for which the host had no room, TXErrors those that it refused.
+	TXDropped, TXErrors atomic.Uint64
+	// RXCoalesced counts segments that became part of another packet (GRO).
+	RXCoalesced atomic.Uint64
+}
+
+// Endpoint is a link by a descriptor of the host. It implements stack.LinkEndpoint.
+type Endpoint struct {
+	kind  Kind
+	vnet  bool
+	noGRO bool
+	stats Stats
+	mtu   atomic.Uint32
+	addr  atomic.Pointer[tcpip.LinkAddress]
+	// noUDP: the host does not know UDP segmentation.
+	noUDP atomic.Bool
+
+	// use is held for reading by senders, so that fd is not closed while they use it.
+	use sync.RWMutex
+	fd  int // -1: closed
+
+	attach sync.Mutex // guards the fields below; it is taken before use
+	// file is fd in Go's poller, by which the receiver waits.
+	file     *os.File
+	receiver *receiver // nil: not attached
+	running  sync.WaitGroup
+}
+
+var _ stack.LinkEndpoint = (*Endpoint)(nil)
+
+// New makes a link. It sets the descriptor to non-blocking mode.
+func New(o Options) (*Endpoint, error) {
+	if o.Kind > KindTUN {
+		unix.Close(o.FD)
+		return nil, fmt.Errorf("link by descriptor %d: unknown kind %d", o.FD, o.Kind)
+	}
+	if err := unix.SetNonblock(o.FD, true); err != nil {
+		unix.Close(o.FD)
+		return nil, fmt.Errorf("link by descriptor %d: %w", o.FD, err)
+	}
+	e := &Endpoint{kind: o.Kind, vnet: o.VNetHeader, noGRO: o.NoGRO, fd: o.FD}
+	e.file = os.NewFile(uintptr(o.FD), "link")
+	if err := e.file.SetReadDeadline(time.Time{}); err != nil { // it cannot be waited for
+		e.file.Close()
+		return nil, fmt.Errorf("link by descriptor %d: %w", o.FD, err)
+	}
+	e.mtu.Store(o.MTU)
+	e.addr.Store(&o.LinkAddress)
+	return e, nil
+}
+
+// MTU implements stack.LinkEndpoint.
+func (e *Endpoint) MTU() uint32 { return e.mtu.Load() }
+
+// SetMTU implements stack.LinkEndpoint. It does not change the host's interface, which drops what
+// is longer than its own.
+func (e *Endpoint) SetMTU(mtu uint32) { e.mtu.Store(mtu) }
+
+// LinkAddress implements stack.LinkEndpoint.
+func (e *Endpoint) LinkAddress() tcpip.LinkAddress { return *e.addr.Load() }
+
+// SetLinkAddress implements stack.LinkEndpoint.
+func (e *Endpoint) SetLinkAddress(a tcpip.LinkAddress) { e.addr.Store(&a) }
+
+// Capabilities implements stack.LinkEndpoint. CapUDPSegmentation goes away when the host turns
+// out not to know it.
+func (e *Endpoint) Capabilities() stack.Capabilities {
+	var c stack.Capabilities
+	if e.kind != KindTUN {
+		c |= stack.CapResolution
+	}
+	if e.vnet {
+		c |= stack.CapTXChecksum | stack.CapRXChecksum | stack.CapSegmentation
+		if !e.noUDP.Load() {
+			c |= stack.CapUDPSegmentation
+		}
+	}
+	return c
+}
+
+// MaxSegmentation implements stack.LinkEndpoint.
+func (e *Endpoint) MaxSegmentation() uint32 { return buffer.MaxPacket }
+
+// HardwareType is ARPHRD_ETHER, or ARPHRD_NONE of a TUN device.
+func (e *Endpoint) HardwareType() uint16 {
+	if e.kind == KindTUN {
+		return unix.ARPHRD_NONE
+	}
+	return unix.ARPHRD_ETHER
+}
+
+// Stats are counted from New on.
+func (e *Endpoint) Stats() *Stats { return &e.stats }
+
+// Attach implements stack.LinkEndpoint. It waits for a delivery that is going on, so it must not
+// be called from within one.
+func (e *Endpoint) Attach(d stack.LinkDispatcher) {
+	e.attach.Lock()
+	defer e.attach.Unlock()
+	e.detach()
+	if d == nil || e.file == nil {
+		return
+	}
+	r := &receiver{e: e, d: d}
+	e.receiver = r
+	e.running.Go(func() { r.run(e.file) })
+}
+
+// detach ends the receiver. attach is held.
+func (e *Endpoint) detach() {
+	r := e.receiver
+	if r == nil {
+		return
+	}
+	r.stop.Store(true)
+	e.file.SetReadDeadline(time.Unix(1, 0)) // long ago: it ends the wait
+	e.running.Wait()
+	e.file.SetReadDeadline(time.Time{})
+	e.receiver = nil
+}
+
+// Close implements stack.LinkEndpoint.
+func (e *Endpoint) Close() {
+	e.attach.Lock()
+	defer e.attach.Unlock()
+	if e.file == nil {
+		return
+	}
+	e.detach()
+	e.use.Lock()
+	defer e.use.Unlock()
+	e.file.Close()
+	e.file, e.fd = nil, -1
+}
+
+// iovec describes b, which is not empty.
+func iovec(b []byte) unix.Iovec {
+	return unix.Iovec{Base: unsafe.SliceData(b), Len: uint64(len(b))}
+}

@@ -1,0 +1,178 @@
+package fdbased
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"runsc/pkg/tcpip"
+	"runsc/pkg/tcpip/buffer"
+	"runsc/pkg/tcpip/header"
+)
+
+// inNamespace runs f on a thread in a new network namespace, which ends when nothing that f
+// opened is left.
+func inNamespace(t testing.TB, f func() error) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("skipped: network namespaces need root")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("skipped: ip(8) is not installed")
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == unix.EPERM {
+			err = fmt.Errorf("unshare: %w", errSkip)
+		}
+		if err == nil {
+			// The host's own neighbour discovery would be in the way.
+			os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+			err = f()
+		}
+		done <- err
+	}()
+	switch err := <-done; {
+	case err == nil:
+	case strings.Contains(err.Error(), errSkip.Error()):
+		t.Skip("skipped: not allowed to make network namespaces")
+	default:
+		t.Fatal(err)
+	}
+}
+
+var errSkip = fmt.Errorf("not permitted here")
+
+func run(args ...string) error {
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// veth makes a pair of interfaces and a packet socket on each.
+func veth(t testing.TB, mtu int) (fds [2]int) {
+	t.Helper()
+	inNamespace(t, func() error {
+		for _, c := range []string{
+			"ip link add name v0 type veth peer name v1",
+			fmt.Sprintf("ip link set v0 mtu %d up", mtu), fmt.Sprintf("ip link set v1 mtu %d up", mtu),
+		} {
+			if err := run(strings.Fields(c)...); err != nil {
+				return err
+			}
+		}
+		for i, name := range []string{"v0", "v1"} {
+			ifi, err := net.InterfaceByName(name)
+			if err != nil {
+				return err
+			}
+			if fds[i], err = OpenPacketSocket(ifi.Index); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return fds
+}
+
+var linkA, linkB = tcpip.LinkAddress{2, 0, 0, 0, 0, 1}, tcpip.LinkAddress{2, 0, 0, 0, 0, 2}
+
+func pair(t testing.TB, mtu int) (a, b *Endpoint) {
+	t.Helper()
+	fds := veth(t, mtu)
+	return link(t, Options{FD: fds[0], MTU: uint32(mtu), LinkAddress: linkA, VNetHeader: true}),
+		link(t, Options{FD: fds[1], MTU: uint32(mtu), LinkAddress: linkB, VNetHeader: true})
+}
+
+func link(t testing.TB, o Options) *Endpoint {
+	t.Helper()
+	e, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
+}
+
+// queue is a dispatcher that keeps what comes.
+type queue struct {
+	mu   sync.Mutex
+	more sync.Cond
+	pkts []*buffer.Packet
+}
+
+func newQueue(t testing.TB, e *Endpoint) *queue {
+	q := &queue{}
+	q.more.L = &q.mu
+	e.Attach(q)
+	t.Cleanup(func() {
+		e.Attach(nil)
+		for _, p := range q.pkts {
+			p.Release()
+		}
+	})
+	return q
+}
+
+func (q *queue) DeliverPackets(pkts []*buffer.Packet) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.pkts = append(q.pkts, pkts...)
+	q.more.Broadcast()
+}
+
+// next returns the oldest packet of ours; those of the host, which says hello, are skipped.
+func (q *queue) next(t testing.TB) *buffer.Packet {
+	t.Helper()
+	timer := time.AfterFunc(20*time.Second, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.pkts = append(q.pkts, nil)
+		q.more.Broadcast()
+	})
+	defer timer.Stop()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		for len(q.pkts) == 0 {
+			q.more.Wait()
+		}
+		p := q.pkts[0]
+		q.pkts = q.pkts[1:]
+		if p == nil {
+			t.Fatal("nothing arrives")
+		}
+		if !p.HasLink || p.LinkSource == linkA || p.LinkSource == linkB {
+			return p
+		}
+		p.Release()
+	}
+}
+
+const testType = 0x88b5 // for local experiments (IEEE 802)
+
+// raw is a frame with data of a private EtherType.
+func raw(src, dst tcpip.LinkAddress, data []byte) *buffer.Packet {
+	p := buffer.NewFrom(data)
+	p.LinkHeader = p.Push(header.EthernetSize)
+	header.Ethernet(p.LinkHeader).Encode(header.EthernetFields{Source: src, Destination: dst, Type: testType})
+	return p
+}
+
+func bytesOf(p *buffer.Packet) string {
+	b := make([]byte, p.Len())
+	p.CopyTo(b, 0)
+	return string(b)
+}
