@@ -64,16 +64,10 @@ func (e *endpoint) sendError(t, code uint8, rest uint32, pkt *buffer.Packet) {
 	}
 	ip := header.IPv6(quoted)
 	src, dst := ip.Source(), ip.Destination()
-	w := header.WalkIPv6Extensions(ip.NextHeader(), quoted[header.IPv6Size:])
-	for w.Next() {
-	}
 	if t == header.ICMPv6ParameterProblem && code == header.ICMPv6UnknownNextHeader {
-		rest = nextHeaderOffset
-		if w.NextHeaderOffset() >= 0 {
-			rest = uint32(header.IPv6Size + w.NextHeaderOffset())
-		}
+		rest = unknownPointer(ip)
 	}
-	if !mayAnswer(t, code, src, dst, pkt.PacketType) || isError(&w, quoted[header.IPv6Size:]) {
+	if !mayAnswer(t, code, src, dst, pkt.PacketType) || isError(ip) {
 		return
 	}
 	q := stack.RouteQuery{Destination: src, Mark: pkt.Mark}
@@ -112,9 +106,25 @@ func mayAnswer(t, code uint8, src, dst netip.Addr, packetType uint8) bool {
 	return t == header.ICMPv6PacketTooBig || t == header.ICMPv6ParameterProblem && code == header.ICMPv6UnknownOption
 }
 
+// unknownPointer is the place of the byte that names the header which nobody here knows. The
+// authentication header, which others call an extension header, is one.
+func unknownPointer(ip header.IPv6) uint32 {
+	w := header.WalkIPv6Extensions(ip.NextHeader(), ip[header.IPv6Size:])
+	for w.Protocol() != header.ProtocolAH && w.Next() {
+	}
+	if w.NextHeaderOffset() < 0 {
+		return nextHeaderOffset
+	}
+	return uint32(header.IPv6Size + w.NextHeaderOffset())
+}
+
 // isError says whether a packet is an ICMPv6 error or a redirect, or may be one: errors about errors
-// would never end. b is what w has walked over.
-func isError(w *header.IPv6ExtensionWalker, b []byte) bool {
+// would never end.
+func isError(ip header.IPv6) bool {
+	b := ip[header.IPv6Size:]
+	w := header.WalkIPv6Extensions(ip.NextHeader(), b)
+	for w.Next() {
+	}
 	if w.Protocol() != header.ProtocolICMPv6 || w.Malformed() {
 		return false
 	}
