@@ -119,14 +119,15 @@ func mix(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// words are the bytes of an address as two numbers. The zero Addr is two zeros.
+// words are the bytes of an address as two numbers. The zero Addr differs from the
+// unspecified ones.
 func words(a netip.Addr) (hi, lo uint64) {
 	switch {
 	case a.Is4():
 		b := a.As4()
 		return 0xffff << 32, uint64(binary.BigEndian.Uint32(b[:]))
 	case !a.IsValid():
-		return 0, 0
+		return ^uint64(0), 0
 	}
 	b := a.As16()
 	return binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])
