@@ -140,7 +140,7 @@ func (c *ControlOut) AddTimestamp(option int, ns int64) {
 	var b [16]byte
 	binary.NativeEndian.PutUint64(b[:], uint64(ns/1e9))
 	frac := ns % 1e9
-	if option == unix.SO_TIMESTAMP {
+	if option == unix.SO_TIMESTAMP || option == unix.SO_TIMESTAMP_NEW {
 		frac /= 1000
 	}
 	binary.NativeEndian.PutUint64(b[8:], uint64(frac))

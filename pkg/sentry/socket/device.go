@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/usermem"
 )
 
@@ -24,6 +25,13 @@ type Device struct {
 type Devices interface {
 	// List returns them by rising index; the caller does not change the result.
 	List() []Device
+}
+
+// DeviceControl is implemented by Devices that answer every request of netdevice(7), those that
+// change something too.
+type DeviceControl interface {
+	// Control carries out a request of ioctl(2). ENOTTY: it is none.
+	Control(ctx context.Context, io usermem.IO, request uint32, arg uint64) error
 }
 
 // loopbackOnly is a namespace without a network stack.

@@ -87,6 +87,13 @@ func (c *Control) AddRaw(level, typ int32, data []byte) {
 	c.Raw = append(c.Raw, RawControl{level, typ, c.raw[n:len(c.raw):len(c.raw)]})
 }
 
+// AddInt is AddRaw of an int.
+func (c *Control) AddInt(level, typ int32, v int32) {
+	var b [4]byte
+	binary.NativeEndian.PutUint32(b[:], uint32(v))
+	c.AddRaw(level, typ, b[:])
+}
+
 // maxKept is how much memory Reset keeps, in bytes.
 const maxKept = 4096
 

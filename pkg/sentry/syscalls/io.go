@@ -50,6 +50,9 @@ const offsetCurrent = -1
 
 // doRead reads at offset, or the file's position, and waits for data unless nowait.
 func doRead(t *kernel.Task, f *vfs.FileDescription, dst usermem.Sequence, offset int64, nowait bool) (int, error) {
+	if s, ok := f.File().(socket.Socket); ok && offset == offsetCurrent {
+		return readSocket(t, f, s, dst, nowait)
+	}
 	n, err := readOnce(t, f, dst, offset)
 	if err == unix.EAGAIN && n == 0 && !nowait && !f.Nonblocking() {
 		n, err = readWait(t, f, dst, offset)
@@ -131,6 +134,9 @@ func writeOnce(t *kernel.Task, f *vfs.FileDescription, src usermem.Sequence, off
 // doWrite writes at offset, or the file's position; for streams it waits until all is
 // written unless nowait.
 func doWrite(t *kernel.Task, f *vfs.FileDescription, src usermem.Sequence, offset int64, mode writeMode, nowait bool) (int, error) {
+	if s, ok := f.File().(socket.Socket); ok && offset == offsetCurrent {
+		return writeSocket(t, f, s, src, nowait)
+	}
 	n, err := writeOnce(t, f, src, offset, mode)
 	if _, ok := f.File().(*eventfd.EventFD); ok && src.Len() > 8 {
 		src = src.TakeFirst(8) // one value a call

@@ -93,6 +93,35 @@ func (m *messageBuffer) free() {
 	messageBuffers.Put(m)
 }
 
+// readSocket is read(2) of a socket, which waits by itself: it knows how much is enough
+// (SO_RCVLOWAT), how long to wait (SO_RCVTIMEO) and what ends it.
+func readSocket(t *kernel.Task, f *vfs.FileDescription, s socket.Socket, dst usermem.Sequence, nowait bool) (int, error) {
+	if dst.Len() == 0 {
+		return 0, nil
+	}
+	m := newMessageBuffer(dst, 0)
+	defer m.free()
+	if nowait || f.Nonblocking() {
+		m.Flags = unix.MSG_DONTWAIT
+	}
+	n, err := s.RecvMsg(socketTask{t}, &m.Message)
+	for _, g := range m.Control.Files {
+		g.DecRef(t) // there is nowhere to put them
+	}
+	return n, err
+}
+
+// writeSocket is write(2) likewise.
+func writeSocket(t *kernel.Task, f *vfs.FileDescription, s socket.Socket, src usermem.Sequence, nowait bool) (int, error) {
+	m := newMessageBuffer(src, 0)
+	defer m.free()
+	if nowait {
+		m.Flags = unix.MSG_DONTWAIT
+	}
+	n, err := sendMessage(t, s, f, &m.Message)
+	return int(n), err
+}
+
 // sendMessage sends m and raises SIGPIPE if it must.
 func sendMessage(t *kernel.Task, s socket.Socket, desc *vfs.FileDescription, m *socket.Message) (uintptr, error) {
 	if desc.Nonblocking() {

@@ -96,7 +96,11 @@ func (s *Socket) Ioctl(ctx context.Context, io usermem.IO, request uint32, arg u
 		if s.ns.stack == nil {
 			return 0, unix.ENOTTY
 		}
-		return 0, socket.DeviceIoctl(s.ns.stack.Devices(), io, request, arg)
+		d := s.ns.stack.Devices()
+		if c, ok := d.(socket.DeviceControl); ok {
+			return 0, c.Control(ctx, io, request, arg)
+		}
+		return 0, socket.DeviceIoctl(d, io, request, arg)
 	}
 	var b [4]byte
 	binary.NativeEndian.PutUint32(b[:], uint32(n))
