@@ -19,10 +19,10 @@ const (
 func defaultRules() []Rule {
 	return []Rule{
 		{Priority: 0, Table: TableLocal, Action: ruleToTable},
-		{Priority: 32766, Table: TableMain, Action: ruleToTable},
-		{Priority: 32767, Table: TableDefault, Action: ruleToTable},
 		{Priority: 0, V6: true, Table: TableLocal, Action: ruleToTable},
+		{Priority: 32766, Table: TableMain, Action: ruleToTable},
 		{Priority: 32766, V6: true, Table: TableMain, Action: ruleToTable},
+		{Priority: 32767, Table: TableDefault, Action: ruleToTable},
 	}
 }
 
