@@ -12,6 +12,7 @@ import (
 
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/buffer"
+	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/stack"
 )
 
@@ -128,8 +129,9 @@ func (e *Endpoint) Capabilities() stack.Capabilities {
 	return c
 }
 
-// MaxSegmentation implements stack.LinkEndpoint.
-func (e *Endpoint) MaxSegmentation() uint32 { return buffer.MaxPacket }
+// MaxSegmentation implements stack.LinkEndpoint. Linux cuts up a packet before the device if it
+// does not stay under gso_max_size, usually 65536, with its link header.
+func (e *Endpoint) MaxSegmentation() uint32 { return buffer.MaxPacket - header.EthernetSize }
 
 // HardwareType is ARPHRD_ETHER, or ARPHRD_NONE of a TUN device.
 func (e *Endpoint) HardwareType() uint16 {

@@ -61,10 +61,35 @@ func run(args ...string) error {
 	return nil
 }
 
+// running returns an interface when it works: until the carrier is noticed, Linux drops everything.
+func running(name string) (*net.Interface, error) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		ifi, err := net.InterfaceByName(name)
+		if err != nil {
+			return nil, err
+		}
+		if ifi.Flags&net.FlagRunning != 0 {
+			return ifi, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("interface %s does not come up", name)
+		}
+	}
+}
+
 // veth makes a pair of interfaces and a packet socket on each.
 func veth(t testing.TB, mtu int) (fds [2]int) {
 	t.Helper()
+	return vethIn(t, mtu, func() error { return nil })
+}
+
+// vethIn calls f in the namespace before.
+func vethIn(t testing.TB, mtu int, f func() error) (fds [2]int) {
+	t.Helper()
 	inNamespace(t, func() error {
+		if err := f(); err != nil {
+			return err
+		}
 		for _, c := range []string{
 			"ip link add name v0 type veth peer name v1",
 			fmt.Sprintf("ip link set v0 mtu %d up", mtu), fmt.Sprintf("ip link set v1 mtu %d up", mtu),
@@ -74,7 +99,7 @@ func veth(t testing.TB, mtu int) (fds [2]int) {
 			}
 		}
 		for i, name := range []string{"v0", "v1"} {
-			ifi, err := net.InterfaceByName(name)
+			ifi, err := running(name)
 			if err != nil {
 				return err
 			}
@@ -136,6 +161,18 @@ func (q *queue) DeliverPackets(pkts []*buffer.Packet) {
 // next returns the oldest packet of ours; those of the host, which says hello, are skipped.
 func (q *queue) next(t testing.TB) *buffer.Packet {
 	t.Helper()
+	for {
+		p := q.any(t)
+		if !p.HasLink || p.LinkSource == linkA || p.LinkSource == linkB {
+			return p
+		}
+		p.Release()
+	}
+}
+
+// any returns the oldest packet.
+func (q *queue) any(t testing.TB) *buffer.Packet {
+	t.Helper()
 	timer := time.AfterFunc(20*time.Second, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
@@ -145,20 +182,15 @@ func (q *queue) next(t testing.TB) *buffer.Packet {
 	defer timer.Stop()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for {
-		for len(q.pkts) == 0 {
-			q.more.Wait()
-		}
-		p := q.pkts[0]
-		q.pkts = q.pkts[1:]
-		if p == nil {
-			t.Fatal("nothing arrives")
-		}
-		if !p.HasLink || p.LinkSource == linkA || p.LinkSource == linkB {
-			return p
-		}
-		p.Release()
+	for len(q.pkts) == 0 {
+		q.more.Wait()
 	}
+	p := q.pkts[0]
+	q.pkts = q.pkts[1:]
+	if p == nil {
+		t.Fatal("nothing arrives")
+	}
+	return p
 }
 
 const testType = 0x88b5 // for local experiments (IEEE 802)

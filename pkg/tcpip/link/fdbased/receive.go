@@ -19,8 +19,10 @@ const (
 	// which is enough for all.
 	smallSize = 2048
 	spareSize = buffer.MaxPacket + buffer.MaxHeader - smallSize
-	// errorPause is how long the receiver waits after an error that is not known to go away.
+	// errorPause is how long the receiver waits after each error when more than tolerance came
+	// in a row.
 	errorPause = 10 * time.Millisecond
+	tolerance  = 8
 )
 
 // receiver reads frames and delivers them, on one goroutine.
@@ -54,7 +56,7 @@ func (r *receiver) run(file *os.File) {
 	if err != nil {
 		return // closed
 	}
-	var n int
+	var n, failures int
 	var errno unix.Errno
 	read := func(fd uintptr) bool {
 		if r.e.kind == KindPacket {
@@ -71,15 +73,15 @@ func (r *receiver) run(file *os.File) {
 		if n > 0 {
 			r.deliver(n)
 		}
-		switch errno {
-		case 0, unix.EAGAIN, unix.EINTR:
-		case unix.ENETDOWN, unix.EINVAL:
-			// The interface went down, which is told once; or there was a frame that a
-			// virtio_net_hdr cannot describe, which is gone.
-			r.e.stats.RXErrors.Add(1)
-		default:
-			// It should not be, and might not go away.
-			r.e.stats.RXErrors.Add(1)
+		if n > 0 || errno == unix.EAGAIN || errno == unix.EINTR {
+			failures = 0
+			continue
+		}
+		// ENETDOWN: the interface went down, which is told once. EINVAL: there was a frame
+		// that a virtio_net_hdr cannot describe, which is gone. Others should not be. What
+		// does not go away must not make this a busy loop.
+		r.e.stats.RXErrors.Add(1)
+		if failures++; failures > tolerance {
 			time.Sleep(errorPause)
 		}
 	}
