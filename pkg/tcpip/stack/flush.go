@@ -19,12 +19,19 @@ type Flusher interface {
 }
 
 // Flush delivers the packets that were written with Deferred set. The caller holds no lock. It
-// costs next to nothing if the route is not by lo.
+// costs next to nothing if the route is not by lo, nor to a group or a broadcast address, whose
+// packets come back by lo.
 func (r *Route) Flush() {
+	n := r.NIC
 	if !r.Local {
-		return
+		if !r.Multicast && !r.Broadcast {
+			return
+		}
+		if n = r.stack.Loopback(); n == nil {
+			return
+		}
 	}
-	if f, ok := r.NIC.Link().(Flusher); ok {
+	if f, ok := n.Link().(Flusher); ok {
 		f.Flush()
 	}
 }

@@ -143,9 +143,11 @@ type ICMPError struct {
 // NetworkParams are the fields of a network header that a transport chooses.
 type NetworkParams struct {
 	Transport uint8
-	// TTL of 0 is the stack's default.
-	TTL uint8
-	TOS uint8
+	// TTL of 0 is the stack's default, unless ZeroTTL is set: a packet to a group that does
+	// not leave this host (RFC 1112 section 6.1).
+	TTL     uint8
+	ZeroTTL bool
+	TOS     uint8
 	// DontFragment: the packet may not be cut up, here or on the way. FragmentHere lets it
 	// be cut up here all the same (IPv6, and IP_PMTUDISC_WANT of datagrams).
 	DontFragment, FragmentHere bool

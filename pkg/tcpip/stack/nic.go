@@ -263,14 +263,15 @@ func (n *NIC) deliver(pkt *buffer.Packet) {
 
 // LoopBack gives the copy of a multicast or broadcast packet, which begins with its network header
 // and which it takes, back to this host's own sockets as one that came in by n (RFC 1112 section
-// 6.1). It takes the way through lo's link, so that it is delivered without the sender's locks.
+// 6.1). It takes the way through lo's link, so that it is delivered without the sender's locks:
+// by Route.Flush if it is Deferred.
 func (n *NIC) LoopBack(etherType uint16, pkt *buffer.Packet) {
 	lo := n.stack.Loopback()
 	if lo == nil {
 		pkt.Release()
 		return
 	}
-	pkt.EtherType, pkt.Looped, pkt.Deferred = etherType, n.id, false
+	pkt.EtherType, pkt.Looped = etherType, n.id
 	b := newBatch(pkt)
 	lo.link.WritePackets(b.pkts)
 	b.free()

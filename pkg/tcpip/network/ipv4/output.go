@@ -18,7 +18,7 @@ func (e *endpoint) WritePacket(r *stack.Route, params stack.NetworkParams, pkt *
 		Destination: r.Destination,
 		Options:     params.Options,
 	}
-	if f.TTL == 0 {
+	if f.TTL == 0 && !params.ZeroTTL {
 		f.TTL = uint8(e.stack.Settings().IPDefaultTTL.Load())
 	}
 	var alert [header.IPv4OptionsMaximum]byte
@@ -70,6 +70,10 @@ func (e *endpoint) WritePacket(r *stack.Route, params stack.NetworkParams, pkt *
 	if r.Multicast || r.Broadcast {
 		e.countGroup(r)
 		e.loopBack(r, params.NoMulticastLoop, pkt)
+		if f.TTL == 0 && !r.NIC.IsLoopback() {
+			pkt.Release()
+			return nil
+		}
 	}
 	e.stats.OutOctets.Add(uint64(total))
 	return e.count(r.NIC.WritePacket(r.NextHop, header.EtherTypeIPv4, pkt))
@@ -128,6 +132,12 @@ func (e *endpoint) writeFragments(r *stack.Route, f *header.IPv4Fields, mtu uint
 			e.countGroup(r)
 			e.loopBack(r, noLoop, p)
 		}
+	}
+	if f.TTL == 0 && !r.NIC.IsLoopback() {
+		for _, p := range list {
+			p.Release()
+		}
+		return nil
 	}
 	return e.count(r.NIC.WritePackets(r.NextHop, header.EtherTypeIPv4, list))
 }

@@ -30,7 +30,7 @@ func (e *endpoint) WritePacket(r *stack.Route, params stack.NetworkParams, pkt *
 		return unix.EMSGSIZE
 	}
 	hopLimit := params.TTL
-	if hopLimit == 0 {
+	if hopLimit == 0 && !params.ZeroTTL {
 		hopLimit = e.defaultHopLimit()
 	}
 	if params.FlowLabel == 0 {
@@ -157,7 +157,8 @@ func (e *endpoint) complete(r *stack.Route, params stack.NetworkParams, pkt *buf
 		if !params.NoMulticastLoop && !r.NIC.IsLoopback() && r.NIC.InGroup(r.Destination) {
 			r.NIC.LoopBack(header.EtherTypeIPv6, pkt.Clone())
 		}
-		if r.Destination.IsInterfaceLocalMulticast() && !r.NIC.IsLoopback() { // RFC 4291 section 2.7
+		// RFC 4291 section 2.7, and what has no hop to make.
+		if (r.Destination.IsInterfaceLocalMulticast() || params.ZeroTTL) && !r.NIC.IsLoopback() {
 			pkt.Release()
 			return false
 		}

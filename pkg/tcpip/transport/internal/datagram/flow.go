@@ -208,10 +208,10 @@ func (s *Socket) params(f *Flow, c *tcpip.SendControl) {
 		p.Options = o.IPOptions4
 		o.Mu.Unlock()
 	}
-	p.TTL = uint8(ttl)
-	if c.HasTTL {
+	if p.TTL = uint8(ttl); c.HasTTL {
 		p.TTL = c.TTL
 	}
+	p.ZeroTTL = f.Route.Multicast && p.TTL == 0
 	if c.HasTOS {
 		p.TOS = c.TOS
 	}
