@@ -167,9 +167,24 @@ func (s *Stack) notifyRoutes(removed bool, lines []*routeLine) {
 // neighbour; ENETDOWN: the interface is down; ENODEV: there is none; EINVAL: the gateway is this
 // host, or of another family than the destination. An IPv6 route without a metric gets 1024.
 func (s *Stack) AddRoute(e RouteEntry) error {
+	s.mu.Lock()
+	l, err := s.prepare(e)
+	if err == nil {
+		err = s.addRoute(l)
+	}
+	s.mu.Unlock()
+	if err == nil {
+		s.notifyRoutes(false, []*routeLine{l})
+	}
+	return err
+}
+
+// prepare makes a line of e: it fills in what e leaves open, and checks the next hop. s.mu is
+// held.
+func (s *Stack) prepare(e RouteEntry) (*routeLine, error) {
 	l := &routeLine{RouteEntry: e}
 	if !l.Destination.IsValid() || l.Gateway.IsValid() && l.Gateway.Is6() != l.Destination.Addr().Is6() {
-		return unix.EINVAL
+		return nil, unix.EINVAL
 	}
 	l.Destination = l.Destination.Masked()
 	if l.Gateway.IsValid() && l.Gateway.IsUnspecified() {
@@ -184,25 +199,16 @@ func (s *Stack) AddRoute(e RouteEntry) error {
 	if l.Metric == 0 && l.Destination.Addr().Is6() && l.Table != TableLocal {
 		l.Metric = metricIPv6
 	}
-	s.mu.Lock()
-	err := s.addRoute(l)
-	s.mu.Unlock()
-	if err == nil {
-		s.notifyRoutes(false, []*routeLine{l})
-	}
-	return err
-}
-
-// addRoute checks l and adds it. s.mu is held.
-func (s *Stack) addRoute(l *routeLine) error {
 	switch l.Type {
 	case RouteBlackhole, RouteUnreachable, RouteProhibit, RouteThrow:
 		l.NIC, l.Gateway = 0, netip.Addr{}
-	default:
-		if err := s.checkNextHop(l); err != nil {
-			return err
-		}
+		return l, nil
 	}
+	return l, s.checkNextHop(l)
+}
+
+// addRoute adds l unless there is the same. s.mu is held.
+func (s *Stack) addRoute(l *routeLine) error {
 	for _, x := range s.lines {
 		if x.Destination == l.Destination && x.Metric == l.Metric && x.Table == l.Table &&
 			(x.NIC == l.NIC || !x.made && !l.made) {
