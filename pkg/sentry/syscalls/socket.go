@@ -30,7 +30,8 @@ var socketSyscalls = []kernel.Syscall{
 }
 
 // Networking adds the families that need a network to the socket layer of a new network
-// namespace. Without one, namespaces have AF_UNIX, AF_NETLINK and the interface lo.
+// namespace, and AF_NETLINK for it. Without one, namespaces have AF_UNIX, and an AF_NETLINK
+// that knows no interface.
 type Networking interface {
 	// AddFamilies is called once for each namespace, before it is used.
 	AddFamilies(s *socket.Stack, ns *kernel.NetNamespace)
@@ -69,7 +70,9 @@ func (all *netStacks) newStack(ns *kernel.NetNamespace) *socket.Stack {
 	if network != nil {
 		network.AddFamilies(s, ns)
 	}
-	netlink.Register(s)
+	if _, err := s.Provider(unix.AF_NETLINK); err != nil {
+		netlink.Register(s, nil)
+	}
 	return s
 }
 

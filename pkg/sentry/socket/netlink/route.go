@@ -6,181 +6,201 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runsc/pkg/sentry/socket"
+	"runsc/pkg/tcpip"
+	"runsc/pkg/tcpip/stack"
 )
 
-// route carries out requests of NETLINK_ROUTE.
-type route struct{ devices socket.Devices }
+// numRouteGroups is the highest multicast group of NETLINK_ROUTE (RTNLGRP_MAX).
+const numRouteGroups = 38
 
-// dumpLimit is how many bytes of a dump go into one datagram, as a hint: readers have
-// buffers of 8 KiB at least (netlink(7)).
-const dumpLimit = 4096
+// Kinds of requests: the lowest two bits of a type.
+const (
+	kindNew = 0
+	kindDel = 1
+	kindGet = 2
+	kindSet = 3
+)
 
-// handle carries out one request and returns the datagrams of its answer. An error is
-// answered by NLMSG_ERROR.
-func (r *route) handle(h header, payload []byte, port uint32) ([][]byte, error) {
-	reply := header{seq: h.seq, port: port}
-	dump := h.flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP
-	if dump {
-		reply.flags = unix.NLM_F_MULTI
-	}
-	d := dumper{}
-	switch h.typ {
-	case unix.RTM_GETLINK:
-		if !dump {
-			return r.oneLink(reply, payload)
-		}
-		for _, dev := range r.devices.List() {
-			link(&d.w, reply, &dev)
-			d.split()
-		}
-	case unix.RTM_GETADDR:
-		if !dump {
-			return nil, unix.EOPNOTSUPP
-		}
-		family := byte(unix.AF_UNSPEC)
-		if len(payload) > 0 {
-			family = payload[0]
-		}
-		for _, dev := range r.devices.List() {
-			for _, p := range dev.Addrs {
-				if family == unix.AF_UNSPEC || family == familyOf(p) {
-					address(&d.w, reply, &dev, p)
-					d.split()
-				}
-			}
-		}
-	case unix.RTM_GETROUTE, unix.RTM_GETNEIGH, unix.RTM_GETRULE, unix.RTM_GETQDISC:
-		if !dump {
-			return nil, unix.ENETUNREACH
-		}
-	default:
-		if h.typ >= unix.RTM_NEWLINK && h.typ&3 != 2 {
-			return nil, unix.EPERM // changes are not for applications
-		}
-		return nil, unix.EOPNOTSUPP
-	}
-	d.flush()
-	var done builder
-	reply.typ = unix.NLMSG_DONE
-	done.begin(reply)
-	done.u32(0)
-	done.end()
-	return append(d.out, done.b), nil
+// routeHandler is what a type of request does.
+type routeHandler struct {
+	// do carries out the request, and answers if it has to.
+	do func(n *Namespace, r *request) error
+	// dump lists everything.
+	dump func(n *Namespace, r *request) (dumper, error)
+	// size is that of the header in front of the attributes.
+	size int
 }
 
-// dumper collects a dump in datagrams of moderate size.
-type dumper struct {
-	w   builder
-	out [][]byte
-}
+// Sizes of the headers of rtnetlink(7) in bytes.
+const (
+	sizeofIfinfomsg = 16
+	sizeofIfaddrmsg = 8
+	sizeofRtmsg     = 12
+	sizeofNdmsg     = 12
+	sizeofRuleHdr   = 12
+	sizeofTcmsg     = 20
+	sizeofRtgenmsg  = 1
+)
 
-func (d *dumper) split() {
-	if len(d.w.b) >= dumpLimit {
-		d.flush()
+// routeHandlers are the requests of NETLINK_ROUTE, filled in by init, since handlers refer to
+// it.
+var routeHandlers map[uint16]routeHandler
+
+func init() {
+	routeHandlers = map[uint16]routeHandler{
+		unix.RTM_NEWLINK:  {do: (*Namespace).newLink, size: sizeofIfinfomsg},
+		unix.RTM_SETLINK:  {do: (*Namespace).newLink, size: sizeofIfinfomsg},
+		unix.RTM_DELLINK:  {do: (*Namespace).delLink, size: sizeofIfinfomsg},
+		unix.RTM_GETLINK:  {do: (*Namespace).getLink, dump: (*Namespace).dumpLinks, size: sizeofIfinfomsg},
+		unix.RTM_NEWADDR:  {do: (*Namespace).newAddr, size: sizeofIfaddrmsg},
+		unix.RTM_DELADDR:  {do: (*Namespace).delAddr, size: sizeofIfaddrmsg},
+		unix.RTM_GETADDR:  {do: (*Namespace).getAddr, dump: (*Namespace).dumpAddrs, size: sizeofIfaddrmsg},
+		unix.RTM_NEWROUTE: {do: (*Namespace).newRoute, size: sizeofRtmsg},
+		unix.RTM_DELROUTE: {do: (*Namespace).delRoute, size: sizeofRtmsg},
+		unix.RTM_GETROUTE: {do: (*Namespace).getRoute, dump: (*Namespace).dumpRoutes, size: sizeofRtmsg},
+		unix.RTM_NEWNEIGH: {do: (*Namespace).newNeigh, size: sizeofNdmsg},
+		unix.RTM_DELNEIGH: {do: (*Namespace).delNeigh, size: sizeofNdmsg},
+		unix.RTM_GETNEIGH: {do: (*Namespace).getNeigh, dump: (*Namespace).dumpNeighs, size: sizeofNdmsg},
+		unix.RTM_NEWRULE:  {do: (*Namespace).newRule, size: sizeofRuleHdr},
+		unix.RTM_DELRULE:  {do: (*Namespace).delRule, size: sizeofRuleHdr},
+		unix.RTM_GETRULE:  {dump: (*Namespace).dumpRules, size: sizeofRuleHdr},
+		// There are no queueing disciplines to speak of.
+		unix.RTM_GETQDISC:   {dump: (*Namespace).dumpNothing, size: sizeofTcmsg},
+		unix.RTM_GETTCLASS:  {dump: (*Namespace).dumpNothing, size: sizeofTcmsg},
+		unix.RTM_GETTFILTER: {dump: (*Namespace).dumpNothing, size: sizeofTcmsg},
 	}
 }
 
-func (d *dumper) flush() {
-	if len(d.w.b) > 0 {
-		d.out = append(d.out, d.w.b)
-		d.w = builder{}
+// route carries out a request of NETLINK_ROUTE.
+func (n *Namespace) route(r *request) error {
+	if r.typ > unix.RTM_MAX {
+		return unix.EOPNOTSUPP
 	}
-}
-
-const sizeofIfinfomsg = 16
-
-// oneLink answers a request for the interface of an index or name.
-func (r *route) oneLink(reply header, payload []byte) ([][]byte, error) {
-	if len(payload) < sizeofIfinfomsg {
-		return nil, unix.EINVAL
+	// Linux takes a message that is too short for a family for none at all.
+	if len(r.payload) < sizeofRtgenmsg {
+		return nil
 	}
-	index := int32(binary.NativeEndian.Uint32(payload[4:]))
-	name, byName := attribute(payload[sizeofIfinfomsg:], unix.IFLA_IFNAME)
-	for len(name) > 0 && name[len(name)-1] == 0 {
-		name = name[:len(name)-1]
+	kind := r.typ & 3
+	if kind != kindGet && !n.capable(r.ctx) {
+		return unix.EPERM
 	}
-	if index == 0 && !byName {
-		return nil, unix.EINVAL
+	h, ok := routeHandlers[r.typ]
+	if !ok {
+		return unix.EOPNOTSUPP
 	}
-	for _, dev := range r.devices.List() {
-		if index > 0 && dev.Index == index || index == 0 && dev.Name == string(name) {
-			var w builder
-			link(&w, reply, &dev)
-			return [][]byte{w.b}, nil
+	if n.net == nil && (kind != kindGet || r.flags&unix.NLM_F_DUMP == 0) {
+		return unix.EOPNOTSUPP
+	}
+	// One of the two bits is enough.
+	if kind == kindGet && r.flags&unix.NLM_F_DUMP != 0 {
+		if h.dump == nil {
+			return unix.EOPNOTSUPP
 		}
-	}
-	return nil, unix.ENODEV
-}
-
-// link appends RTM_NEWLINK for dev.
-func link(w *builder, h header, dev *socket.Device) {
-	h.typ = unix.RTM_NEWLINK
-	w.begin(h)
-	w.bytes(unix.AF_UNSPEC, 0)
-	w.u16(dev.Type)
-	w.u32(uint32(dev.Index))
-	w.u32(dev.Flags)
-	w.u32(0)
-	w.attrString(unix.IFLA_IFNAME, dev.Name)
-	w.attrU32(unix.IFLA_TXQLEN, 1000)
-	operState := byte(0) // IF_OPER_UNKNOWN
-	if dev.Flags&unix.IFF_LOOPBACK == 0 {
-		operState = 6 // IF_OPER_UP
-	}
-	w.attr(unix.IFLA_OPERSTATE, []byte{operState})
-	w.attr(unix.IFLA_LINKMODE, []byte{0})
-	w.attrU32(unix.IFLA_MTU, dev.MTU)
-	w.attrU32(unix.IFLA_GROUP, 0)
-	w.attrU32(unix.IFLA_PROMISCUITY, 0)
-	w.attrU32(unix.IFLA_NUM_TX_QUEUES, 1)
-	w.attrU32(unix.IFLA_NUM_RX_QUEUES, 1)
-	w.attr(unix.IFLA_CARRIER, []byte{1})
-	w.attrString(unix.IFLA_QDISC, "noqueue")
-	w.attr(unix.IFLA_ADDRESS, dev.HWAddr[:])
-	broadcast := [6]byte{}
-	if dev.Flags&unix.IFF_BROADCAST != 0 {
-		broadcast = [6]byte{255, 255, 255, 255, 255, 255}
-	}
-	w.attr(unix.IFLA_BROADCAST, broadcast[:])
-	w.end()
-}
-
-func familyOf(p netip.Prefix) byte {
-	if p.Addr().Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
-
-// address appends RTM_NEWADDR for p of dev.
-func address(w *builder, h header, dev *socket.Device, p netip.Prefix) {
-	h.typ = unix.RTM_NEWADDR
-	w.begin(h)
-	scope := byte(unix.RT_SCOPE_UNIVERSE)
-	switch {
-	case p.Addr().IsLoopback():
-		scope = unix.RT_SCOPE_HOST
-	case p.Addr().IsLinkLocalUnicast():
-		scope = unix.RT_SCOPE_LINK
-	}
-	w.bytes(familyOf(p), byte(p.Bits()), unix.IFA_F_PERMANENT, scope)
-	w.u32(uint32(dev.Index))
-	w.attr(unix.IFA_ADDRESS, p.Addr().AsSlice())
-	if p.Addr().Is4() {
-		w.attr(unix.IFA_LOCAL, p.Addr().AsSlice())
-		if dev.Flags&unix.IFF_BROADCAST != 0 {
-			a := p.Addr().As4()
-			mask := ^uint32(0) >> p.Bits()
-			binary.BigEndian.PutUint32(a[:], binary.BigEndian.Uint32(a[:])|mask)
-			w.attr(unix.IFA_BROADCAST, a[:])
+		if r.strict && len(r.payload) < h.size {
+			return refuse(unix.EINVAL, "the header is too short")
 		}
-		w.attrString(unix.IFA_LABEL, dev.Name)
+		if n.net == nil {
+			return r.startDump(&nothing{})
+		}
+		d, err := h.dump(n, r)
+		if err != nil {
+			return err
+		}
+		return r.startDump(d)
 	}
-	w.attrU32(unix.IFA_FLAGS, unix.IFA_F_PERMANENT)
-	var info [16]byte // struct ifa_cacheinfo: valid for ever
-	binary.NativeEndian.PutUint32(info[:], ^uint32(0))
-	binary.NativeEndian.PutUint32(info[4:], ^uint32(0))
-	w.attr(unix.IFA_CACHEINFO, info[:])
-	w.end()
+	if h.do == nil {
+		return unix.EOPNOTSUPP
+	}
+	if len(r.payload) < h.size {
+		return refuse(unix.EINVAL, "the header is too short")
+	}
+	if kind != kindGet {
+		n.changes.Lock()
+		defer n.changes.Unlock()
+		n.acting.Store(r)
+		defer n.acting.Store(nil)
+	}
+	return h.do(n, r)
+}
+
+// nothing is an empty dump.
+type nothing struct{}
+
+// emit implements dumper.
+func (*nothing) emit(*builder, header) bool { return false }
+
+func (n *Namespace) dumpNothing(*request) (dumper, error) { return &nothing{}, nil }
+
+// family is the first byte of every request.
+func (r *request) family() uint8 { return r.payload[0] }
+
+// u8, u16 and u32 read the header of a request; what is beyond its end is 0.
+func (r *request) u8(at int) uint8 {
+	if at < len(r.payload) {
+		return r.payload[at]
+	}
+	return 0
+}
+
+func (r *request) u16(at int) uint16 {
+	if at+2 <= len(r.payload) {
+		return binary.NativeEndian.Uint16(r.payload[at:])
+	}
+	return 0
+}
+
+func (r *request) u32(at int) uint32 {
+	if at+4 <= len(r.payload) {
+		return binary.NativeEndian.Uint32(r.payload[at:])
+	}
+	return 0
+}
+
+// attributes parses what is behind a header of size bytes.
+func (r *request) attributes(size int, shapes []shape, strict bool) (attributes, error) {
+	size = align(size)
+	if size > len(r.payload) {
+		return make(attributes, len(shapes)), nil
+	}
+	return parse(r.payload[size:], sizeofHeader+size, shapes, strict)
+}
+
+// isIP says whether the family is one that has addresses here, and which.
+func isIP(family uint8) (v6, ok bool) {
+	return family == unix.AF_INET6, family == unix.AF_INET || family == unix.AF_INET6
+}
+
+func familyOf(a netip.Addr) uint8 {
+	if a.Is6() {
+		return unix.AF_INET6
+	}
+	return unix.AF_INET
+}
+
+// wants says whether a request about family is about addresses of a's version.
+func wants(family uint8, a netip.Addr) bool {
+	return family == unix.AF_UNSPEC || family == familyOf(a)
+}
+
+func bitsOf(v6 bool) int {
+	if v6 {
+		return 128
+	}
+	return 32
+}
+
+// anyPrefix is the prefix of all addresses.
+func anyPrefix(v6 bool) netip.Prefix {
+	if v6 {
+		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+}
+
+// nic finds an interface. ENODEV.
+func (n *Namespace) nic(index uint32) (*stack.NIC, error) {
+	if nic := n.net.NIC(tcpip.NICID(index)); nic != nil && index != 0 {
+		return nic, nil
+	}
+	return nil, refuse(unix.ENODEV, "there is no such interface")
 }

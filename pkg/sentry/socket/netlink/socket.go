@@ -3,7 +3,6 @@ package netlink
 import (
 	"encoding/binary"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -14,65 +13,56 @@ import (
 	"runsc/pkg/waiter"
 )
 
-// handler carries out the requests of a protocol.
-type handler interface {
-	handle(h header, payload []byte, port uint32) ([][]byte, error)
-}
-
-// provider makes the sockets of a Stack.
-type provider struct {
-	stack    *socket.Stack
-	mu       sync.Mutex // guards ports
-	ports    map[portKey]*Socket
-	lastPort atomic.Uint32
-}
-
-type portKey struct {
-	protocol int
-	port     uint32
-}
-
-// Register makes AF_NETLINK known to s.
-func Register(s *socket.Stack) {
-	s.Register(unix.AF_NETLINK, &provider{stack: s, ports: make(map[portKey]*Socket)})
-}
-
-// Socket implements socket.Provider.
-func (p *provider) Socket(_ context.Context, typ, protocol int) (socket.Socket, error) {
-	if typ != unix.SOCK_RAW && typ != unix.SOCK_DGRAM {
-		return nil, unix.ESOCKTNOSUPPORT
-	}
-	s := &Socket{p: p}
-	switch protocol {
-	case unix.NETLINK_ROUTE:
-		s.handler = &route{p.stack.Devices()}
-	case unix.NETLINK_KOBJECT_UEVENT:
-	default:
-		return nil, unix.EPROTONOSUPPORT
-	}
-	s.Init(unix.AF_NETLINK, typ, protocol)
-	return s, nil
-}
-
 // Socket is a netlink socket.
 type Socket struct {
 	vfs.FileDefaults
 	waiter.Queue
 	socket.Base
 	socket.Unsupported
-	p       *provider
-	handler handler // nil: nobody answers
+	ns *Namespace
 
 	mu      sync.Mutex // guards the fields below
-	port    uint32     // 0: not bound
-	groups  uint32
-	peer    uint32 // connect(2)'s port
-	replies [][]byte
-	queued  int // bytes in replies
-	options uint32
+	closed  bool
+	port    uint32 // 0: not bound
+	groups  groupSet
+	options uint32 // bit n: the option n of SOL_NETLINK is on
+	// peer and peerGroup are where connect(2) leads.
+	peer, peerGroup uint32
+	// queue[head:] is what can be received; queued is its size.
+	queue  []datagram
+	head   int
+	queued int
+	// dump is what is still to come of an answer of many parts.
+	dump *dump
+	// largest is the longest buffer that was ever received into, in bytes.
+	largest int
 }
 
-// bind gives the socket a port: the one wanted, or one like the process id. mu is held.
+// datagram is a message or several that are received together.
+type datagram struct {
+	data []byte
+	// port is the sender's, 0 the kernel's; group is that which it was sent to, 0 none.
+	port, group uint32
+	creds       socket.Ucred
+}
+
+// datagramOverhead is what a queued datagram counts beside its bytes.
+const datagramOverhead = 512
+
+// pidMapper is implemented by contexts of tasks with a pid namespace of their own; it is the
+// same as that of unix sockets.
+type pidMapper interface{ LocalPID(root int32) int32 }
+
+// localPID is a process id of the sandbox's root namespace as the caller knows it.
+func localPID(ctx context.Context, pid int32) int32 {
+	if m, ok := ctx.(pidMapper); ok {
+		return m.LocalPID(pid)
+	}
+	return pid
+}
+
+// bind gives the socket a port: the one wanted, or one like the process id if it has none.
+// EINVAL: it has another already. mu is held.
 func (s *Socket) bind(ctx context.Context, want uint32) error {
 	if s.port != 0 {
 		if want != 0 && want != s.port {
@@ -80,88 +70,133 @@ func (s *Socket) bind(ctx context.Context, want uint32) error {
 		}
 		return nil
 	}
-	s.p.mu.Lock()
-	defer s.p.mu.Unlock()
-	k := portKey{s.Protocol(), want}
-	if want != 0 {
-		if s.p.ports[k] != nil {
-			return unix.EADDRINUSE
-		}
-	} else {
-		if t, ok := ctx.(context.ThreadID); ok {
-			k.port = uint32(t.RootTGID())
-		}
-		for k.port == 0 || s.p.ports[k] != nil {
-			k.port = 1<<31 | s.p.lastPort.Add(1)
-		}
+	if s.closed {
+		return unix.EBADF
 	}
-	s.p.ports[k] = s
-	s.port = k.port
+	pid := uint32(0)
+	if t, ok := ctx.(context.ThreadID); ok {
+		pid = uint32(localPID(ctx, t.RootTGID()))
+	}
+	port, err := s.ns.takePort(s, want, pid)
+	if err != nil {
+		return err
+	}
+	s.port = port
 	return nil
 }
 
-func parse(a *socket.Addr) (port, groups uint32, err error) {
+// sizeofAddr is the size of struct sockaddr_nl.
+const sizeofAddr = 12
+
+func parseAddr(a *socket.Addr) (port, groups uint32, err error) {
 	b := a.Bytes()
-	if len(b) < 12 || a.Family() != unix.AF_NETLINK {
+	if len(b) < sizeofAddr || a.Family() != unix.AF_NETLINK {
 		return 0, 0, unix.EINVAL
 	}
 	return binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[8:]), nil
 }
 
-func put(a *socket.Addr, port, groups uint32) {
-	var b [12]byte
+func putAddr(a *socket.Addr, port, groups uint32) {
+	var b [sizeofAddr]byte
 	binary.NativeEndian.PutUint16(b[:], unix.AF_NETLINK)
 	binary.NativeEndian.PutUint32(b[4:], port)
 	binary.NativeEndian.PutUint32(b[8:], groups)
 	a.Set(b[:])
 }
 
+// groupBit is a group as struct sockaddr_nl has it, as far as it can.
+func groupBit(group uint32) uint32 {
+	if group == 0 || group > 32 {
+		return 0
+	}
+	return 1 << (group - 1)
+}
+
+// firstGroup is the lowest group of a mask; a message goes to one group only.
+func firstGroup(mask uint32) uint32 {
+	for g := uint32(1); g <= 32; g++ {
+		if mask&groupBit(g) != 0 {
+			return g
+		}
+	}
+	return 0
+}
+
+// mayListen says whether the caller may be a member of groups: anybody where the kernel only
+// tells what can be asked for.
+func (s *Socket) mayListen(ctx context.Context) bool {
+	return s.Protocol() != unix.NETLINK_SOCK_DIAG || s.ns.capable(ctx)
+}
+
 // Bind implements socket.Socket.
 func (s *Socket) Bind(ctx context.Context, a *socket.Addr) error {
-	port, groups, err := parse(a)
+	port, groups, err := parseAddr(a)
 	if err != nil {
 		return err
+	}
+	if groups != 0 && !s.mayListen(ctx) {
+		return unix.EPERM
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.bind(ctx, port); err != nil {
 		return err
 	}
-	s.groups = groups
+	// The mask says about all of the first 32 groups.
+	for g := uint32(1); g <= 32; g++ {
+		if on := groups&groupBit(g) != 0; on != s.groups.has(g) {
+			s.join(g, on)
+		}
+	}
 	return nil
 }
 
-// Connect implements socket.Socket: only the kernel can be the peer.
+// join makes the socket a member of a group or ends that. mu is held.
+func (s *Socket) join(group uint32, on bool) {
+	s.groups.set(group, on)
+	s.ns.setMember(s, group, on)
+}
+
+// Connect implements socket.Socket.
 func (s *Socket) Connect(ctx context.Context, a *socket.Addr, _ bool) error {
-	if a.Family() == unix.AF_UNSPEC && a.Len() >= 2 {
+	if a.Len() < 2 {
+		return unix.EINVAL
+	}
+	if a.Family() == unix.AF_UNSPEC {
 		s.mu.Lock()
-		s.peer = 0
+		s.peer, s.peerGroup = 0, 0
 		s.mu.Unlock()
 		return nil
 	}
-	port, groups, err := parse(a)
+	port, groups, err := parseAddr(a)
 	if err != nil {
 		return err
 	}
-	if port != 0 || groups != 0 {
-		return unix.ECONNREFUSED
+	if (port != 0 || groups != 0) && !s.ns.capable(ctx) {
+		return unix.EPERM
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.bind(ctx, 0)
+	if err := s.bind(ctx, 0); err != nil {
+		return err
+	}
+	s.peer, s.peerGroup = port, firstGroup(groups)
+	return nil
 }
 
 // GetSockName implements socket.Socket.
 func (s *Socket) GetSockName(_ context.Context, a *socket.Addr) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	put(a, s.port, s.groups)
+	putAddr(a, s.port, s.groups.mask())
 	return nil
 }
 
 // GetPeerName implements socket.Socket.
 func (s *Socket) GetPeerName(_ context.Context, a *socket.Addr) error {
-	put(a, 0, 0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	putAddr(a, s.peer, groupBit(s.peerGroup))
 	return nil
 }
 
@@ -172,12 +207,9 @@ func (s *Socket) Seekable() bool { return false }
 func (s *Socket) Release(context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.replies, s.queued = nil, 0
-	if s.port != 0 {
-		s.p.mu.Lock()
-		delete(s.p.ports, portKey{s.Protocol(), s.port})
-		s.p.mu.Unlock()
-	}
+	s.closed = true
+	s.queue, s.head, s.queued, s.dump = nil, 0, 0, nil
+	s.ns.forget(s, s.port, &s.groups)
 }
 
 // Read implements vfs.File.
@@ -191,98 +223,176 @@ func (s *Socket) Write(ctx context.Context, src usermem.Sequence, _ int64, _ boo
 	return n, 0, err
 }
 
-// maxRequest bounds the requests of one send, in bytes.
-const maxRequest = 64 << 10
+// messageOverhead is how much smaller than the send buffer a message has to be, in bytes.
+const messageOverhead = 32
 
-// SendMsg implements socket.Socket: it carries out the requests in the message.
+// SendMsg implements socket.Socket: it carries out the requests in the message, or passes it
+// on to other sockets.
 func (s *Socket) SendMsg(ctx context.Context, m *socket.Message) (int, error) {
 	if m.Flags&unix.MSG_OOB != 0 {
 		return 0, unix.EOPNOTSUPP
 	}
+	n := m.Data.Len()
+	if n == 0 {
+		return 0, unix.ENODATA
+	}
+	s.mu.Lock()
+	port, group := s.peer, s.peerGroup
+	s.mu.Unlock()
 	if m.To != nil {
-		port, groups, err := parse(m.To)
+		p, groups, err := parseAddr(m.To)
 		if err != nil {
 			return 0, err
 		}
-		if port != 0 || groups != 0 {
-			return 0, unix.ECONNREFUSED
+		port, group = p, firstGroup(groups)
+		if (port != 0 || groups != 0) && !s.ns.capable(ctx) {
+			return 0, unix.EPERM
 		}
 	}
-	n := m.Data.Len()
-	if n > maxRequest {
+	s.mu.Lock()
+	err := s.bind(ctx, 0)
+	own := s.port
+	s.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	if n > s.SendBuffer()-messageOverhead {
 		return 0, unix.EMSGSIZE
 	}
 	buf := make([]byte, n)
 	if _, err := m.Data.CopyIn(buf); err != nil {
 		return 0, err
 	}
-	s.mu.Lock()
-	if err := s.bind(ctx, 0); err != nil {
-		s.mu.Unlock()
-		return 0, err
+	d := datagram{data: buf, port: own, creds: sender(ctx, m)}
+	if group != 0 {
+		s.ns.multicast(s.Protocol(), group, d, s)
 	}
-	for b := buf; s.handler != nil; {
-		h, payload, rest, ok := next(b)
-		if !ok {
-			break
+	if port != 0 {
+		to := s.ns.socketAt(s.Protocol(), port)
+		if to == nil {
+			return 0, unix.ECONNREFUSED
 		}
-		b = rest
-		if h.flags&unix.NLM_F_REQUEST == 0 || h.typ < unix.NLMSG_MIN_TYPE {
-			continue
+		if !to.deliver(d) {
+			return 0, unix.EAGAIN
 		}
-		replies, err := s.handler.handle(h, payload, s.port)
-		for _, r := range replies {
-			s.queue(r)
-		}
-		if err != nil || h.flags&unix.NLM_F_ACK != 0 {
-			s.queue(acknowledge(h, payload, s.port, err))
-		}
+	} else {
+		s.carryOut(ctx, buf, own)
 	}
-	ready := len(s.replies) > 0
-	s.mu.Unlock()
-	if ready {
-		s.Notify(waiter.EventIn | waiter.EventRdNorm)
+	for _, f := range m.Control.Files {
+		f.DecRef(ctx) // descriptors cannot be sent here; they are let go of
 	}
 	return n, nil
 }
 
-// queue appends a reply; mu is held.
-func (s *Socket) queue(b []byte) {
-	if s.queued+len(b) > s.RecvBuffer() {
-		s.SetError(unix.ENOBUFS)
-		return
+// sender is who sends m.
+func sender(ctx context.Context, m *socket.Message) socket.Ucred {
+	if m.Control.HasCreds {
+		return m.Control.Creds
 	}
-	s.replies = append(s.replies, b)
-	s.queued += len(b)
+	c := ctx.Credentials()
+	u := socket.Ucred{UID: uint32(c.RealUID), GID: uint32(c.RealGID)}
+	if t, ok := ctx.(context.ThreadID); ok {
+		u.PID = t.RootTGID()
+	}
+	return u
 }
 
-// acknowledge is NLMSG_ERROR; without an error it is an ACK.
-func acknowledge(h header, payload []byte, port uint32, err error) []byte {
-	var w builder
-	w.begin(header{typ: unix.NLMSG_ERROR, seq: h.seq, port: port})
-	errno := uint32(0)
-	if e, ok := err.(unix.Errno); ok {
-		errno = -uint32(e)
-	}
-	w.u32(errno)
-	w.u32(h.length)
-	w.u16(h.typ)
-	w.u16(h.flags)
-	w.u32(h.seq)
-	w.u32(h.port)
-	if errno != 0 {
-		w.bytes(payload...)
-	}
-	w.end()
-	return w.b
+// request is one message to the kernel.
+type request struct {
+	header
+	payload []byte // behind the header
+	ctx     context.Context
+	s       *Socket
+	port    uint32 // of s
+	// strict: NETLINK_GET_STRICT_CHK.
+	strict bool
 }
+
+// errDumping is the result of a request whose answer, and whose end, is a dump.
+var errDumping = refuse(unix.EINTR, "")
+
+// carryOut carries out the requests in b, and acknowledges those that want it or fail.
+func (s *Socket) carryOut(ctx context.Context, b []byte, port uint32) {
+	if s.Protocol() == unix.NETLINK_KOBJECT_UEVENT {
+		return // nobody is there
+	}
+	for {
+		h, payload, rest, ok := next(b)
+		if !ok {
+			return
+		}
+		b = rest
+		var err error
+		if h.flags&unix.NLM_F_REQUEST != 0 && h.typ >= unix.NLMSG_MIN_TYPE {
+			r := request{header: h, payload: payload, ctx: ctx, s: s, port: port, strict: s.option(unix.NETLINK_GET_STRICT_CHK)}
+			if s.Protocol() == unix.NETLINK_ROUTE {
+				err = s.ns.route(&r)
+			} else {
+				err = s.ns.diag(&r)
+			}
+		}
+		if err == errDumping {
+			continue
+		}
+		if err != nil || h.flags&unix.NLM_F_ACK != 0 {
+			s.deliver(datagram{data: acknowledge(h, payload, port, err, s.option(unix.NETLINK_CAP_ACK), s.option(unix.NETLINK_EXT_ACK))})
+		}
+	}
+}
+
+// header is that of a reply of typ.
+func (r *request) reply(typ uint16) header {
+	return header{typ: typ, seq: r.seq, port: r.port}
+}
+
+// answer sends a reply.
+func (r *request) answer(b []byte) { r.s.deliver(datagram{data: b}) }
+
+// deliver queues a datagram, or notes that there was no room and returns false.
+func (s *Socket) deliver(d datagram) bool {
+	s.mu.Lock()
+	ok := s.push(d)
+	s.mu.Unlock()
+	if ok {
+		s.Notify(waiter.EventIn | waiter.EventRdNorm)
+	} else {
+		s.Notify(waiter.EventErr)
+	}
+	return ok
+}
+
+// push is deliver without a notification. mu is held.
+func (s *Socket) push(d datagram) bool {
+	if s.closed {
+		return true
+	}
+	size := len(d.data) + datagramOverhead
+	if s.queued+size > s.RecvBuffer() {
+		if s.options&(1<<unix.NETLINK_NO_ENOBUFS) == 0 {
+			s.SetError(unix.ENOBUFS)
+		}
+		return false
+	}
+	if s.head > 0 && len(s.queue) == cap(s.queue) {
+		n := copy(s.queue, s.queue[s.head:])
+		clear(s.queue[n:])
+		s.queue, s.head = s.queue[:n], 0
+	}
+	s.queue = append(s.queue, d)
+	s.queued += size
+	return true
+}
+
+// Deliver queues b as a message from the kernel; mq_notify(3) with SIGEV_THREAD wakes its
+// helper thread so.
+func (s *Socket) Deliver(b []byte) { s.deliver(datagram{data: append([]byte(nil), b...)}) }
 
 // RecvMsg implements socket.Socket.
 func (s *Socket) RecvMsg(ctx context.Context, m *socket.Message) (int, error) {
 	if m.Flags&unix.MSG_OOB != 0 {
 		return 0, unix.EOPNOTSUPP
 	}
-	n, err := s.tryRecv(m)
+	n, err := s.tryRecv(ctx, m)
 	if err != unix.EAGAIN || m.Flags&unix.MSG_DONTWAIT != 0 {
 		return n, err
 	}
@@ -291,7 +401,7 @@ func (s *Socket) RecvMsg(ctx context.Context, m *socket.Message) (int, error) {
 	s.EventRegister(&e)
 	defer s.EventUnregister(&e)
 	for {
-		n, err := s.tryRecv(m)
+		n, err := s.tryRecv(ctx, m)
 		if err != unix.EAGAIN {
 			return n, err
 		}
@@ -301,37 +411,50 @@ func (s *Socket) RecvMsg(ctx context.Context, m *socket.Message) (int, error) {
 	}
 }
 
-func (s *Socket) tryRecv(m *socket.Message) (int, error) {
+func (s *Socket) tryRecv(ctx context.Context, m *socket.Message) (int, error) {
 	if err := s.TakeError(); err != nil {
 		return 0, err
 	}
 	s.mu.Lock()
-	if len(s.replies) == 0 {
+	s.largest = max(s.largest, m.Data.Len())
+	if s.head == len(s.queue) {
 		s.mu.Unlock()
 		return 0, unix.EAGAIN
 	}
-	r := s.replies[0]
+	d := s.queue[s.head]
 	if m.Flags&unix.MSG_PEEK == 0 {
-		s.replies[0] = nil
-		s.replies = s.replies[1:]
-		s.queued -= len(r)
+		s.queue[s.head] = datagram{}
+		s.head++
+		s.queued -= len(d.data) + datagramOverhead
+		if s.head == len(s.queue) {
+			s.queue, s.head = s.queue[:0], 0
+		}
+		if s.dump != nil && s.queued <= s.RecvBuffer()/2 {
+			s.continueDump()
+		}
 	}
+	wantInfo := s.options&(1<<unix.NETLINK_PKTINFO) != 0
 	s.mu.Unlock()
-	n, err := m.Data.CopyOut(r[:min(len(r), m.Data.Len())])
+	n, err := m.Data.CopyOut(d.data[:min(len(d.data), m.Data.Len())])
 	if err != nil {
 		return 0, err
 	}
 	if m.From != nil {
-		put(m.From, 0, 0)
+		putAddr(m.From, d.port, groupBit(d.group))
 	}
 	if s.Option(unix.SO_PASSCRED) {
-		m.Control.HasCreds = true // the kernel: all zero
+		m.Control.HasCreds = true
+		m.Control.Creds = d.creds
+		m.Control.Creds.PID = localPID(ctx, d.creds.PID)
 	}
-	if n < len(r) {
+	if wantInfo {
+		m.Control.AddRaw(unix.SOL_NETLINK, unix.NETLINK_PKTINFO, binary.NativeEndian.AppendUint32(nil, d.group))
+	}
+	if n < len(d.data) {
 		m.OutFlags |= unix.MSG_TRUNC
-		if m.Flags&unix.MSG_TRUNC != 0 {
-			n = len(r)
-		}
+	}
+	if m.Flags&unix.MSG_TRUNC != 0 {
+		n = len(d.data)
 	}
 	return n, nil
 }
@@ -340,7 +463,7 @@ func (s *Socket) tryRecv(m *socket.Message) (int, error) {
 func (s *Socket) Readiness(mask waiter.EventMask) waiter.EventMask {
 	r := waiter.EventOut | waiter.EventWrNorm | waiter.EventWrBand
 	s.mu.Lock()
-	if len(s.replies) > 0 {
+	if s.head < len(s.queue) {
 		r |= waiter.EventIn | waiter.EventRdNorm
 	}
 	s.mu.Unlock()
@@ -350,58 +473,10 @@ func (s *Socket) Readiness(mask waiter.EventMask) waiter.EventMask {
 	return r & mask
 }
 
-// GetSockOpt implements socket.Socket.
-func (s *Socket) GetSockOpt(ctx context.Context, level, name int, buf []byte) (int, error) {
-	if level == unix.SOL_NETLINK {
-		if name == unix.NETLINK_LIST_MEMBERSHIPS {
-			return 0, nil
-		}
-		if name < 1 || name > unix.NETLINK_GET_STRICT_CHK {
-			return 0, unix.ENOPROTOOPT
-		}
-		s.mu.Lock()
-		on := int(s.options >> name & 1)
-		s.mu.Unlock()
-		return socket.PutInt(buf, on)
-	}
-	return s.Base.GetSockOpt(ctx, level, name, buf)
-}
-
-// SetSockOpt implements socket.Socket. Group memberships are accepted: nothing happens that
-// their members would hear of.
-func (s *Socket) SetSockOpt(ctx context.Context, level, name int, val []byte) error {
-	if level == unix.SOL_NETLINK {
-		v, err := socket.GetInt(val)
-		if err != nil {
-			return err
-		}
-		if name < 1 || name > unix.NETLINK_GET_STRICT_CHK || name == unix.NETLINK_LIST_MEMBERSHIPS {
-			return unix.ENOPROTOOPT
-		}
-		s.mu.Lock()
-		s.options &^= 1 << name
-		if v != 0 {
-			s.options |= 1 << name
-		}
-		s.mu.Unlock()
-		return nil
-	}
-	if level == unix.SOL_SOCKET && name == unix.SO_ATTACH_FILTER {
-		return nil // nothing is sent unasked
-	}
-	return s.Base.SetSockOpt(ctx, level, name, val)
-}
-
 // Ioctl implements vfs.File.
 func (s *Socket) Ioctl(_ context.Context, io usermem.IO, request uint32, arg uint64) (uint64, error) {
-	return 0, socket.DeviceIoctl(s.p.stack.Devices(), io, request, arg)
+	return 0, socket.DeviceIoctl(s.ns.sockets.Devices(), io, request, arg)
 }
 
-// Deliver queues b as a message from the kernel; mq_notify(3) with SIGEV_THREAD wakes its
-// helper thread so.
-func (s *Socket) Deliver(b []byte) {
-	s.mu.Lock()
-	s.queue(b)
-	s.mu.Unlock()
-	s.Notify(waiter.EventIn | waiter.EventRdNorm)
-}
+// notifyReadable wakes who waits for something to receive. mu is not held.
+func (s *Socket) notifyReadable() { s.Notify(waiter.EventIn | waiter.EventRdNorm) }

@@ -133,6 +133,7 @@ func (s *Socket) connect(ctx context.Context, addr *socket.Addr, nonblock bool) 
 // connectTo puts the other end of s into the backlog of l. EAGAIN: it is full.
 func (s *Socket) connectTo(ctx context.Context, l *Socket) error {
 	n := l.ns.newSocket(l.Type(), l.Protocol())
+	n.owner = l.owner
 	n.CopyOptions(&l.Base)
 	n.state = connected
 	n.peerCred, n.peerGroups = credsOf(ctx)

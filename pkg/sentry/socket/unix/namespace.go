@@ -72,11 +72,12 @@ func (n *Namespace) SetDatagramQueue(v int) {
 }
 
 // Socket implements socket.Provider.
-func (n *Namespace) Socket(_ context.Context, typ, protocol int) (socket.Socket, error) {
+func (n *Namespace) Socket(ctx context.Context, typ, protocol int) (socket.Socket, error) {
 	s, err := n.new(typ, protocol)
 	if err != nil {
 		return nil, err
 	}
+	s.owner = ctx.Credentials().FSUID
 	return s, nil
 }
 
@@ -114,6 +115,7 @@ func (n *Namespace) Pair(ctx context.Context, typ, protocol int) (socket.Socket,
 	b, _ := n.new(typ, protocol)
 	for s, o := range map[*Socket]*Socket{a: b, b: a} {
 		s.peer.Store(o)
+		s.owner = ctx.Credentials().FSUID
 		s.peerCred, s.peerGroups = credsOf(ctx)
 		s.state = connected
 	}

@@ -47,6 +47,8 @@ type Socket struct {
 	waiter.Queue
 	socket.Base
 	ns *Namespace
+	// owner is who made the socket; not changed once it is in use.
+	owner auth.KUID
 
 	addr atomic.Pointer[address] // bound to; set once
 	// peer is the other end, also after that was closed.
