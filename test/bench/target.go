@@ -51,9 +51,9 @@ func (b *bench) do(ctx context.Context, t *target, j job) (stdout string, err er
 	var res oci.Result
 	switch {
 	case t.runtime == nil && overlay != nil:
-		res = oci.RunContext(ctx, j.limit, overlay.Native(j.env, j.binds, j.args...))
+		res = oci.RunContext(ctx, j.limit, overlay.Native(nil, j.env, j.binds, j.args...))
 	case t.runtime == nil:
-		res = oci.RunContext(ctx, j.limit, oci.NativeChroot(j.rootfs, j.env, j.binds, j.args...))
+		res = oci.RunContext(ctx, j.limit, oci.NativeChroot(nil, j.rootfs, j.env, j.binds, j.args...))
 	default:
 		if overlay != nil {
 			if err := overlay.Mount(); err != nil {

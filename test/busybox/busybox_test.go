@@ -252,7 +252,7 @@ func missing(names []string, got map[string]string) (left []string) {
 
 func native(t *testing.T, names []string) map[string]string {
 	root := rootfs(t)
-	cmd := oci.NativeChroot(root, oci.Spec().Process.Env, nil, append([]string{"/bin/sh", "/driver"}, names...)...)
+	cmd := oci.NativeChroot(nil, root, oci.Spec().Process.Env, nil, append([]string{"/bin/sh", "/driver"}, names...)...)
 	res := oci.Run(2*time.Minute, cmd)
 	got := map[string]string{}
 	results(root, got)

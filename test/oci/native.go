@@ -10,15 +10,24 @@ import (
 // Native prepares a command in namespaces of its own (mount, pid, ipc, uts, network) on
 // the host's kernel, with a /proc that fits: the oracle that a sandbox is compared with.
 // Everything that it started, and every mount, is gone when it ends.
-func Native(args ...string) *exec.Cmd {
-	cmd := exec.Command("unshare", append([]string{"--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child", "--mount-proc"}, args...)...)
+func Native(args ...string) *exec.Cmd { return NativeIn(nil, args...) }
+
+// NativeIn is Native in a network namespace, or one of its own if n is nil.
+func NativeIn(n *Netns, args ...string) *exec.Cmd {
+	unshare := []string{"unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc"}
+	var cmd *exec.Cmd
+	if n != nil {
+		cmd = n.Command(append(unshare, args...)...)
+	} else {
+		cmd = exec.Command(unshare[0], append(append(unshare[1:], "--net"), args...)...)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
 }
 
-// NativeChroot prepares a command in a root filesystem on the host's kernel, with the
-// mounts that a container has. binds are pairs "host path:path inside".
-func NativeChroot(rootfs string, env []string, binds []string, args ...string) *exec.Cmd {
+// NativeChroot is NativeIn in a root filesystem, with the mounts that a container has. binds
+// are pairs "host path:path inside".
+func NativeChroot(n *Netns, rootfs string, env []string, binds []string, args ...string) *exec.Cmd {
 	var s strings.Builder
 	s.WriteString(`set -e
 R=$1; shift
@@ -45,7 +54,7 @@ exec chroot "$R" "$@"
 	argv := []string{"/bin/sh", "-c", s.String(), "native", rootfs}
 	argv = append(argv, binds...)
 	argv = append(argv, "--")
-	cmd := Native(append(argv, args...)...)
+	cmd := NativeIn(n, append(argv, args...)...)
 	cmd.Env = append([]string{}, env...)
 	if len(env) == 0 {
 		cmd.Env = os.Environ()

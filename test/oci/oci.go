@@ -31,7 +31,9 @@ type Runtime struct {
 	Path     string
 	Root     string // state directory
 	Platform string // empty for the runtime's own choice
-	flags    []string
+	// Network is --network: "none" unless the suite wants another.
+	Network string
+	flags   []string
 }
 
 // Platforms lists what PLATFORM asks for; one empty name means the runtime's default.
@@ -97,10 +99,8 @@ func New(t testing.TB, platform string) *Runtime {
 // Open returns a runtime with the given program and state directory. What is left in it at
 // the end is the caller's to remove, see RemoveAll.
 func Open(path, root, platform string) *Runtime {
-	r := &Runtime{Path: path, Root: root, Platform: platform}
+	r := &Runtime{Path: path, Root: root, Platform: platform, Network: "none"}
 	if !r.IsRunc() {
-		// The suites test no network but the loopback.
-		r.flags = append(r.flags, "--network=none")
 		if platform != "" {
 			r.flags = append(r.flags, "--platform="+platform)
 		}
@@ -130,6 +130,9 @@ func (r *Runtime) RemoveAll() {
 // Command prepares a call of the runtime with its global flags.
 func (r *Runtime) Command(args ...string) *exec.Cmd {
 	all := append([]string{"--root", r.Root}, r.flags...)
+	if !r.IsRunc() {
+		all = append(all, "--network="+r.Network)
+	}
 	return exec.Command(r.Path, append(all, args...)...)
 }
 

@@ -61,8 +61,8 @@ func (o *Overlay) Remove() error {
 
 // Native is NativeChroot in the overlay, which it mounts in a namespace of the run's own, so
 // that nothing can be left mounted. It exits with 90 if that fails.
-func (o *Overlay) Native(env, binds []string, args ...string) *exec.Cmd {
-	inner := NativeChroot(o.Root(), env, binds, args...)
+func (o *Overlay) Native(n *Netns, env, binds []string, args ...string) *exec.Cmd {
+	inner := NativeChroot(n, o.Root(), env, binds, args...)
 	script := `mount -t overlay overlay -o "$1" "$2" || exit 90; shift 2; exec "$@"`
 	cmd := exec.Command("unshare", append([]string{"--mount", "/bin/sh", "-c", script, "sh", o.options(), o.Root()}, inner.Args...)...)
 	cmd.Env = inner.Env

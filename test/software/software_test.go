@@ -85,7 +85,7 @@ func inWork(p program) []string {
 
 // native runs a program in a chroot.
 func native(t *testing.T, lower, scripts string, p program) oci.Result {
-	return oci.Run(limit(p), newOverlay(t, lower).Native(env(p), binds(t, p, scripts), inWork(p)...))
+	return oci.Run(limit(p), newOverlay(t, lower).Native(nil, env(p), binds(t, p, scripts), inWork(p)...))
 }
 
 // inside runs a program in a container on its own overlay.
