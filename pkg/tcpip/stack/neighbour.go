@@ -380,7 +380,10 @@ func (e *neighbour) expire() {
 	if len(e.pending) > 0 {
 		source = e.pending[0].pkt.Source
 	}
-	c := e.change()
+	var c []Change
+	if e.state() != state {
+		c = e.change()
+	}
 	e.mu.Unlock()
 	e.nic.stack.notify(c...)
 	if ask {
