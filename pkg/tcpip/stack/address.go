@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -344,7 +345,7 @@ func (n *NIC) JoinGroup(group netip.Addr) error {
 		n.groupMu.Unlock()
 		return unix.ENOBUFS
 	}
-	m := cloneGroups(old)
+	m := maps.Clone(old)
 	m[group]++
 	n.groups.Store(&m)
 	n.groupMu.Unlock()
@@ -357,14 +358,6 @@ func (n *NIC) JoinGroup(group netip.Addr) error {
 // groupLimit bounds the groups of an interface.
 const groupLimit = 4096
 
-func cloneGroups(old map[netip.Addr]int) map[netip.Addr]int {
-	m := make(map[netip.Addr]int, len(old)+1)
-	for k, v := range old {
-		m[k] = v
-	}
-	return m
-}
-
 // LeaveGroup ends one membership. EADDRNOTAVAIL: there is none.
 func (n *NIC) LeaveGroup(group netip.Addr) error {
 	n.groupMu.Lock()
@@ -373,7 +366,7 @@ func (n *NIC) LeaveGroup(group netip.Addr) error {
 		n.groupMu.Unlock()
 		return unix.EADDRNOTAVAIL
 	}
-	m := cloneGroups(old)
+	m := maps.Clone(old)
 	last := m[group] == 1
 	if last {
 		delete(m, group)
