@@ -161,6 +161,15 @@ func (s *Stack) ListenPort(r *PortRequest, listening bool) error {
 	return nil
 }
 
+// SetReuse changes what a reservation agrees to: options of a socket count as they are, not as they
+// were when it was bound.
+func (s *Stack) SetReuse(r *PortRequest, address, port bool) {
+	p := &s.ports
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r.ReuseAddress, r.ReusePort = address, port
+}
+
 // SharePort adds a reservation of r.Port without asking whether it may be shared: that of a
 // connection which a listener accepted.
 func (s *Stack) SharePort(r *PortRequest) {

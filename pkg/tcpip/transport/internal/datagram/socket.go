@@ -273,7 +273,8 @@ func (s *Socket) register() error {
 		NIC: s.device(), Endpoint: s.handler,
 	}
 	if s.reservation != nil {
-		b.ReuseAddress, b.ReusePort = s.reservation.ReuseAddress, s.reservation.ReusePort
+		// The table of ports has said that the socket may be beside others.
+		b.ReuseAddress, b.ReusePort = true, s.reservation.ReusePort
 	}
 	if s.connected.Load() && !s.kind.AnyPeer {
 		b.ID.RemoteAddr, b.ID.RemotePort = s.remote.Addr, s.remote.Port
@@ -290,6 +291,15 @@ func (s *Socket) register() error {
 		s.stack.Unregister(old)
 	}
 	return nil
+}
+
+// ReuseChanged tells that SO_REUSEADDR or SO_REUSEPORT was set.
+func (s *Socket) ReuseChanged() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reservation != nil {
+		s.stack.SetReuse(s.reservation, s.opts.ReuseAddress.Load(), s.opts.ReusePort.Load())
+	}
 }
 
 // unregister is the opposite. s.mu is held.
