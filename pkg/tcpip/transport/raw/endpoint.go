@@ -124,8 +124,8 @@ func (e *Endpoint) HandleRaw(pkt *buffer.Packet) {
 	}
 	least := 0
 	if !e.v6 {
-		pkt.Unconsume(len(pkt.NetworkHeader))
 		least = len(pkt.NetworkHeader)
+		pkt = withHeader(pkt)
 	}
 	if f := e.Options().Filter.Load(); f != nil && !datagram.Filter(f, pkt, least) {
 		e.Rx.CountDrop()
@@ -133,6 +133,32 @@ func (e *Endpoint) HandleRaw(pkt *buffer.Packet) {
 		return
 	}
 	e.Push(datagram.Item{Packet: pkt})
+}
+
+// withHeader returns the packet pkt, which it takes, beginning with its network header.
+func withHeader(pkt *buffer.Packet) *buffer.Packet {
+	n := len(pkt.NetworkHeader)
+	if n == 0 {
+		return pkt
+	}
+	if pkt.Consumed() >= n {
+		pkt.Unconsume(n)
+		if b, ok := pkt.Peek(n); ok && &b[0] == &pkt.NetworkHeader[0] {
+			return pkt
+		}
+		pkt.Consume(n)
+	}
+	// Of a packet put together from fragments the header is elsewhere, or it is a copy in
+	// which options were filled in.
+	p := buffer.New()
+	p.CopyProperties(pkt)
+	v := buffer.NewView(n)
+	copy(v.Bytes(), pkt.NetworkHeader)
+	p.NetworkHeader = v.Bytes()
+	p.AppendView(v)
+	p.AppendFrom(pkt, 0, pkt.Len())
+	pkt.Release()
+	return p
 }
 
 // wantsType looks at the filters of ICMP types.
