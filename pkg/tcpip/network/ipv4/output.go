@@ -21,11 +21,8 @@ func (e *endpoint) WritePacket(r *stack.Route, params stack.NetworkParams, pkt *
 	if f.TTL == 0 && !params.ZeroTTL {
 		f.TTL = uint8(e.stack.Settings().IPDefaultTTL.Load())
 	}
-	var alert [header.IPv4OptionsMaximum]byte
-	if params.RouterAlert && len(params.Options)+header.IPv4RouterAlertSize <= len(alert) {
-		option := header.IPv4RouterAlert()
-		n := copy(alert[:], option[:])
-		f.Options = alert[:n+copy(alert[n:], params.Options)]
+	if params.RouterAlert {
+		f.Options = withRouterAlert(params.Options)
 	}
 	n := f.HeaderLength()
 	total := n + pkt.Len()
@@ -77,6 +74,16 @@ func (e *endpoint) WritePacket(r *stack.Route, params stack.NetworkParams, pkt *
 	}
 	e.stats.OutOctets.Add(uint64(total))
 	return e.count(r.NIC.WritePacket(r.NextHop, header.EtherTypeIPv4, pkt))
+}
+
+// withRouterAlert returns options with that one in front, if there is room. It allocates, which only
+// the few packets that have it shall cost.
+func withRouterAlert(options []byte) []byte {
+	if len(options)+header.IPv4RouterAlertSize > header.IPv4OptionsMaximum {
+		return options
+	}
+	alert := header.IPv4RouterAlert()
+	return append(alert[:], options...)
 }
 
 // segments is how many packets a packet becomes on the wire, each of which needs an
