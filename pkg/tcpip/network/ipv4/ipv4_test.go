@@ -2,10 +2,13 @@ package ipv4_test
 
 import (
 	"net/netip"
+	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"runsc/pkg/tcpip"
-	"runsc/pkg/tcpip/checksum"
+	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/internal/faketime"
 	"runsc/pkg/tcpip/link/capture"
@@ -131,17 +134,136 @@ func (w *world) inject(f header.IPv4Fields, payload []byte) {
 	w.link.Inject(header.EtherTypeIPv4, packet(f, payload))
 }
 
-func TestEchoIsAnswered(t *testing.T) {
-	w := newWorld(t, capture.Options{})
-	request := icmp(header.ICMPv4Fields{Type: header.ICMPv4Echo, Rest: [4]byte{1, 2, 3, 4}}, []byte("payload"))
-	w.inject(header.IPv4Fields{Protocol: header.ProtocolICMPv4, Source: peer, Destination: us, TOS: 0x10}, request)
-	h := w.one()
-	m := header.ICMPv4(h.Payload())
-	if h.Source() != us || h.Destination() != peer || h.TOS() != 0x10 || h.TTL() != 64 {
-		t.Errorf("the answer's header is %x", []byte(h[:20]))
+// transport is a transport with the ports of UDP that keeps what it gets.
+type transport struct {
+	number  uint8
+	unknown []stack.TransportID
+}
+
+func (p *transport) Number() uint8 { return p.number }
+func (p *transport) ParsePorts(pkt *buffer.Packet) (src, dst uint16, ok bool) {
+	b, ok := pkt.Peek(header.UDPSize)
+	if !ok {
+		return 0, 0, false
 	}
-	if m.Type() != header.ICMPv4EchoReply || m.Ident() != 0x102 || m.Sequence() != 0x304 ||
-		string(m.Payload()) != "payload" || !checksum.OK(checksum.Sum(m, 0)) {
-		t.Errorf("the answer is %x", []byte(m))
+	if p.number == header.ProtocolICMPv4 {
+		return 0, header.ICMPv4(b).Ident(), true
 	}
+	return header.UDP(b).SourcePort(), header.UDP(b).DestinationPort(), true
+}
+func (p *transport) HandleUnknown(id stack.TransportID, pkt *buffer.Packet) {
+	p.unknown = append(p.unknown, id)
+	pkt.Release()
+}
+func (p *transport) Close() {}
+
+// newTransport is for newWorld.
+func newTransport(number uint8) (*transport, func(*stack.Stack) stack.TransportProtocol) {
+	p := &transport{number: number}
+	return p, func(*stack.Stack) stack.TransportProtocol { return p }
+}
+
+// received is a packet that an endpoint got.
+type received struct {
+	id                         stack.TransportID
+	payload                    []byte
+	header                     header.IPv4
+	source, destination, local netip.Addr
+	ttl, tos, packetType       uint8
+	nic                        tcpip.NICID
+}
+
+// endpoint keeps what it gets, and may be told to answer with an error.
+type endpoint struct {
+	mu     sync.Mutex
+	got    []received
+	errors []stack.TransportError
+	quoted [][]byte
+	id     stack.TransportID
+	refuse *stack.NIC // answer with port unreachable by this interface
+}
+
+func (e *endpoint) HandlePacket(id stack.TransportID, pkt *buffer.Packet) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.refuse != nil {
+		pkt.TransportHeader, _ = pkt.Consume(header.UDPSize)
+		e.refuse.Endpoint(header.EtherTypeIPv4).(stack.InternetEndpoint).SendError(stack.ICMPError{Kind: stack.ErrorPortUnreachable}, pkt)
+	}
+	b := make([]byte, pkt.Len())
+	pkt.CopyTo(b, 0)
+	e.got = append(e.got, received{id, b, slices.Clone(header.IPv4(pkt.NetworkHeader)), pkt.Source, pkt.Destination, pkt.Local, pkt.TTL, pkt.TOS, pkt.PacketType, pkt.NIC})
+	pkt.Release()
+}
+
+func (e *endpoint) HandleRaw(pkt *buffer.Packet) { e.HandlePacket(stack.TransportID{}, pkt) }
+
+func (e *endpoint) HandleError(id stack.TransportID, err stack.TransportError, quoted []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.errors = append(e.errors, err)
+	e.quoted = append(e.quoted, slices.Clone(quoted))
+	e.id = id
+}
+
+func (e *endpoint) take() []received {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	got := e.got
+	e.got = nil
+	return got
+}
+
+func (e *endpoint) takeErrors() []stack.TransportError {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	got := e.errors
+	e.errors = nil
+	return got
+}
+
+// eventually waits until lo's goroutine has made f true.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s did not happen", what)
+		}
+	}
+}
+
+// bind registers an endpoint.
+func (w *world) bind(number uint8, id stack.TransportID) *endpoint {
+	w.t.Helper()
+	e := &endpoint{}
+	if err := w.s.Register(&stack.Binding{Transport: number, V4: true, ID: id, Endpoint: e}); err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+// datagram is a UDP datagram without a checksum.
+func datagram(sport, dport uint16, payload []byte) []byte {
+	b := make([]byte, header.UDPSize+len(payload))
+	header.UDP(b).Encode(header.UDPFields{SourcePort: sport, DestinationPort: dport, Length: uint16(len(b))})
+	copy(b[header.UDPSize:], payload)
+	return b
+}
+
+// route finds a route or fails.
+func (w *world) route(q stack.RouteQuery) *stack.Route {
+	w.t.Helper()
+	r, err := w.s.FindRoute(q)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+func numbers(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i * 7)
+	}
+	return b
 }
