@@ -47,12 +47,10 @@ func (b *bench) macro(ctx context.Context) (*table, error) {
 	if len(chosen) == 0 {
 		return t, nil
 	}
-	cmd := exec.Command(filepath.Join(b.top, "test/software/rootfs.sh"), filepath.Join(b.top, ".cache"))
-	res := oci.RunContext(ctx, 15*time.Minute, cmd)
-	if res.Code != 0 {
-		return nil, fmt.Errorf("rootfs.sh: %s", res.Out())
+	lower, err := b.debian(ctx)
+	if err != nil {
+		return nil, err
 	}
-	lower := strings.TrimSpace(res.Stdout)
 	for _, w := range chosen {
 		fmt.Fprintf(os.Stderr, "bench: %s\n", w.name) // these take minutes
 		for round := 0; round < b.rounds && !(w.once && round > 0); round++ {
@@ -65,6 +63,16 @@ func (b *bench) macro(ctx context.Context) (*table, error) {
 	}
 	b.collectErrors(t)
 	return t, nil
+}
+
+// debian makes the root filesystem of test/software, if it is not there yet.
+func (b *bench) debian(ctx context.Context) (string, error) {
+	cmd := exec.Command(filepath.Join(b.top, "test/software/rootfs.sh"), filepath.Join(b.top, ".cache"))
+	res := oci.RunContext(ctx, 15*time.Minute, cmd)
+	if res.Code != 0 {
+		return "", fmt.Errorf("rootfs.sh: %s", res.Out())
+	}
+	return strings.TrimSpace(res.Stdout), nil
 }
 
 // work runs a workload once. A failure is an error of its cell; the call fails only when

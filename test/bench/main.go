@@ -8,6 +8,7 @@
 //	hogs    some of them while every processor is busy                 hogs.go
 //	scale   throughput of 1 to 64 threads                              scale.go
 //	macro   compilers, archives, git, databases in a Debian rootfs     macro.go, macro/
+//	net     throughput and latency over a veth and over lo             net.go, net/
 //
 // Method: a target is the host's kernel itself (native, in a chroot with namespaces of its
 // own), runc, or runsc with one platform. The targets take turns, pass by pass, so that a
@@ -78,6 +79,7 @@ var parts = []struct {
 	{"hogs", "single operations while all processors are busy", (*bench).hogs},
 	{"scale", "throughput of many threads", (*bench).scale},
 	{"macro", "real programs", (*bench).macro},
+	{"net", "the network", (*bench).network},
 }
 
 func main() {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,9 @@ type job struct {
 	rootfs string
 	lower  string // instead of rootfs: an overlay on it, of the job's own
 	env    []string
-	binds  []string // "host path:path inside", read-only
+	binds  []string   // "host path:path inside", read-only
+	shared string     // a directory of the host that is /shared inside, if set
+	netns  *oci.Netns // instead of a network namespace of its own
 	args   []string
 	limit  time.Duration
 }
@@ -41,6 +44,9 @@ type job struct {
 // do runs a job to its end and returns what it wrote. Of a job that did not succeed, the
 // error has the last of what it said.
 func (b *bench) do(ctx context.Context, t *target, j job) (stdout string, err error) {
+	if t.runtime == nil && j.shared != "" {
+		j.binds = append(slices.Clip(j.binds), j.shared+":/shared")
+	}
 	var overlay *oci.Overlay
 	if j.lower != "" {
 		if overlay, err = oci.NewOverlay(j.lower); err != nil {
@@ -51,9 +57,9 @@ func (b *bench) do(ctx context.Context, t *target, j job) (stdout string, err er
 	var res oci.Result
 	switch {
 	case t.runtime == nil && overlay != nil:
-		res = oci.RunContext(ctx, j.limit, overlay.Native(nil, j.env, j.binds, j.args...))
+		res = oci.RunContext(ctx, j.limit, overlay.Native(j.netns, j.env, j.binds, j.args...))
 	case t.runtime == nil:
-		res = oci.RunContext(ctx, j.limit, oci.NativeChroot(nil, j.rootfs, j.env, j.binds, j.args...))
+		res = oci.RunContext(ctx, j.limit, oci.NativeChroot(j.netns, j.rootfs, j.env, j.binds, j.args...))
 	default:
 		if overlay != nil {
 			if err := overlay.Mount(); err != nil {
@@ -82,6 +88,15 @@ func (b *bench) contain(ctx context.Context, r *oci.Runtime, j job) (oci.Result,
 	s.Root.Path = j.rootfs
 	s.Process.Env = j.env
 	oci.AddBinds(s, j.binds...)
+	if j.shared != "" {
+		oci.AddMount(s, "bind", j.shared, "/shared", "rbind", "rw")
+	}
+	if j.netns != nil {
+		oci.JoinNetns(s, j.netns)
+		network := *r
+		network.Network = "sandbox"
+		r = &network
+	}
 	bundle, err := os.MkdirTemp(b.dir, "bundle")
 	if err != nil {
 		return oci.Result{}, err

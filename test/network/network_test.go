@@ -51,7 +51,9 @@ func command(script, side string) []string {
 func both(t *testing.T, r *oci.Runtime, lower, tests, script string) (sandbox, outside oci.Result) {
 	t.Helper()
 	in, out := oci.NewNetns(t, "in"), oci.NewNetns(t, "out")
-	oci.Connect(t, out, in, "eth0", out4+"/24", in4+"/24", out6+"/64", in6+"/64")
+	if err := out.Join(in, "eth0", out4+"/24", in4+"/24", out6+"/64", in6+"/64"); err != nil {
+		t.Fatal(err)
+	}
 	in.IP(t, "route", "add", "default", "via", out4)
 	in.IP(t, "-6", "route", "add", "default", "via", out6)
 	shared := oci.ShortDir(t)
@@ -119,7 +121,7 @@ func prepare(t *testing.T) (lower, tests string) {
 			t.Fatal(err)
 		}
 	}
-	build := exec.Command("go", "build", "-o", filepath.Join(tests, "conns"), "./conns")
+	build := exec.Command("go", "build", "-o", filepath.Join(tests, "probe"), "./probe")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if res := oci.Run(5*time.Minute, build); res.Code != 0 {
 		t.Fatalf("go build: %s", res.Out())

@@ -12,35 +12,65 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// A Netns is a named network namespace of the test's own, removed at its end, and with it
-// what is connected to it.
+// A Netns is a named network namespace of the test's own. When it is removed, what is connected
+// to it goes, too.
 type Netns struct {
 	Name string
 }
 
 var namespaces atomic.Int64
 
-// NewNetns makes a network namespace with lo up. what is part of its name.
+// MakeNetns makes a network namespace with lo up. what is part of its name.
+func MakeNetns(what string) (*Netns, error) {
+	n := &Netns{fmt.Sprintf("rt%d%s%d", os.Getpid(), what, namespaces.Add(1))}
+	if _, err := ip("netns", "add", n.Name); err != nil {
+		return nil, err
+	}
+	if err := n.Set("link", "set", "lo", "up"); err != nil {
+		n.Remove()
+		return nil, err
+	}
+	return n, nil
+}
+
+// Remove removes the namespace once no process is in it.
+func (n *Netns) Remove() error {
+	_, err := ip("netns", "del", n.Name)
+	return err
+}
+
+// NewNetns is MakeNetns for a test, at whose end the namespace is removed.
 func NewNetns(t testing.TB, what string) *Netns {
 	t.Helper()
-	n := &Netns{fmt.Sprintf("rt%d%s%d", os.Getpid(), what, namespaces.Add(1))}
-	IP(t, "netns", "add", n.Name)
+	n, err := MakeNetns(what)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
-		if res := Run(10*time.Second, exec.Command("ip", "netns", "del", n.Name)); res.Code != 0 {
-			t.Errorf("ip netns del %s: %s", n.Name, res.Out())
+		if err := n.Remove(); err != nil {
+			t.Error(err)
 		}
 	})
-	n.IP(t, "link", "set", "lo", "up")
 	return n
 }
 
 // Path is the file that stands for the namespace.
 func (n *Netns) Path() string { return "/run/netns/" + n.Name }
 
-// IP calls ip(8) in the namespace.
+// Set calls ip(8) in the namespace.
+func (n *Netns) Set(args ...string) error {
+	_, err := ip(append([]string{"-n", n.Name}, args...)...)
+	return err
+}
+
+// IP is Set for a test. It returns what ip prints.
 func (n *Netns) IP(t testing.TB, args ...string) string {
 	t.Helper()
-	return IP(t, append([]string{"-n", n.Name}, args...)...)
+	out, err := ip(append([]string{"-n", n.Name}, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // Command prepares a command in the namespace.
@@ -48,34 +78,36 @@ func (n *Netns) Command(args ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--net=" + n.Path(), "--"}, args...)...)
 }
 
-// Connect joins a and b by a veth pair, dev being its name on both sides, up, without
-// duplicate address detection. addrs are of a and b in turns, with their prefix lengths.
-func Connect(t testing.TB, a, b *Netns, dev string, addrs ...string) {
-	t.Helper()
-	a.IP(t, "link", "add", dev, "type", "veth", "peer", "name", dev, "netns", b.Name)
+// Join connects n and other by a veth pair, dev being its name on both sides, up, without
+// duplicate address detection. addrs are of n and other in turns, with their prefix lengths.
+func (n *Netns) Join(other *Netns, dev string, addrs ...string) error {
+	if err := n.Set("link", "add", dev, "type", "veth", "peer", "name", dev, "netns", other.Name); err != nil {
+		return err
+	}
+	sides := [2]*Netns{n, other}
 	for i, addr := range addrs {
-		n := a
-		if i%2 == 1 {
-			n = b
-		}
 		args := []string{"addr", "add", addr, "dev", dev}
 		if strings.Contains(addr, ":") {
 			args = append(args, "nodad")
 		}
-		n.IP(t, args...)
+		if err := sides[i%2].Set(args...); err != nil {
+			return err
+		}
 	}
-	a.IP(t, "link", "set", dev, "up")
-	b.IP(t, "link", "set", dev, "up")
+	for _, side := range sides {
+		if err := side.Set("link", "set", dev, "up"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// IP calls ip(8) and returns what it prints.
-func IP(t testing.TB, args ...string) string {
-	t.Helper()
+func ip(args ...string) (string, error) {
 	res := Run(10*time.Second, exec.Command("ip", args...))
 	if res.Code != 0 {
-		t.Fatalf("ip %s: %s", strings.Join(args, " "), res.Out())
+		return "", fmt.Errorf("ip %s: %s", strings.Join(args, " "), res.Out())
 	}
-	return res.Stdout
+	return res.Stdout, nil
 }
 
 // JoinNetns makes the container of s use the namespace.
