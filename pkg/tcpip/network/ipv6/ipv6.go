@@ -94,6 +94,7 @@ type endpoint struct {
 	addresses  []addressState
 	solicit    solicitation
 	routers    []defaultRouter
+	defaults   []stack.RouteEntry // the routes by them, as they are in the table
 	prefixes   []onLinkPrefix
 	auto       []autoAddress
 	redirects  []redirect

@@ -14,8 +14,8 @@ const (
 	// maxRouters is how many default routers an interface knows at most. RFC 4861 section
 	// 6.3.4 wants two at least.
 	maxRouters = 8
-	// metricRouter is what Linux gives to routes by a default router; further routers get
-	// the next numbers.
+	// metricRouter is what Linux gives to routes by a default router. Those of several
+	// routers are in the order in which they are to be used.
 	metricRouter = 1024
 
 	protocolRedirect = 1 // RTPROT_REDIRECT of rtnetlink(7)
@@ -34,8 +34,6 @@ type defaultRouter struct {
 	rank int
 	// unreachable: the neighbour does not answer (RFC 4861 section 6.3.6).
 	unreachable bool
-	// route is what was put into the table; its Metric is 0 if nothing was.
-	route stack.RouteEntry
 }
 
 // solicitation is the state of looking for a router (RFC 4861 section 6.3.7, RFC 7559).
@@ -159,7 +157,7 @@ func (e *endpoint) advertisedRouter(src netip.Addr, h header.NDPRouterAdvert, no
 	i := slices.IndexFunc(e.routers, func(r defaultRouter) bool { return r.addr == src })
 	if lifetime == 0 {
 		if i >= 0 {
-			e.dropRouter(i)
+			e.routers = slices.Delete(e.routers, i, i+1)
 			e.orderRouters()
 		}
 		return
@@ -187,23 +185,9 @@ func (e *endpoint) advertisedRouter(src netip.Addr, h header.NDPRouterAdvert, no
 	e.orderRouters()
 }
 
-// dropRouter removes router i and its route. e.mu is held.
-func (e *endpoint) dropRouter(i int) {
-	r := e.routers[i]
-	e.routers = slices.Delete(e.routers, i, i+1)
-	e.withdraw(r.route)
-}
-
-// withdraw removes a route from the table, if there is one. e.mu is held.
-func (e *endpoint) withdraw(route stack.RouteEntry) {
-	if route.Metric != 0 {
-		e.later(func() { e.stack.RemoveRoute(route) })
-	}
-}
-
-// orderRouters gives the routers' routes metrics in the order in which they are to be used: those
-// that answer before those that do not (RFC 4861 section 6.3.6), then by preference (RFC 4191
-// section 3.2), then who was there first. e.mu is held.
+// orderRouters makes the default routes those of the routers, in the order in which they are to be
+// used: those that answer before those that do not (RFC 4861 section 6.3.6), then by preference
+// (RFC 4191 section 3.2), then who was there first. e.mu is held.
 func (e *endpoint) orderRouters() {
 	slices.SortStableFunc(e.routers, func(a, b defaultRouter) int {
 		if a.unreachable != b.unreachable {
@@ -214,40 +198,51 @@ func (e *endpoint) orderRouters() {
 		}
 		return cmp.Compare(b.rank, a.rank)
 	})
-	changed := make([]int, 0, maxRouters)
+	var want []stack.RouteEntry
 	for i := range e.routers {
-		r := &e.routers[i]
-		want := stack.RouteEntry{
+		want = append(want, stack.RouteEntry{
 			Destination: netip.PrefixFrom(header.IPv6Any, 0),
-			Gateway:     r.addr,
+			Gateway:     e.routers[i].addr,
 			NIC:         e.nic.ID(),
-			Metric:      metricRouter + uint32(i),
+			Metric:      metricRouter,
 			MTU:         e.linkMTU.Load(),
 			Table:       stack.TableMain,
 			Protocol:    protocolRA,
 			Type:        stack.RouteUnicast,
 			OnLink:      true,
-		}
-		if r.route != want {
-			// All old routes go before new ones come, since two of the same metric cannot
-			// be there together.
-			e.withdraw(r.route)
-			r.route = want
-			changed = append(changed, i)
-		}
+		})
 	}
-	for _, i := range changed {
-		e.install(e.routers[i].route)
+	same := 0
+	for same < min(len(want), len(e.defaults)) && want[same] == e.defaults[same] {
+		same++
 	}
+	for _, r := range e.defaults[same:] {
+		e.withdraw(r)
+	}
+	for _, r := range want[same:] {
+		e.install(r)
+	}
+	e.defaults = want
 }
 
-// install puts a route into the table. If somebody else has one of the same metric, the route is
-// not there: what was set by hand, and other interfaces' routers, come first. e.mu is held.
+// install puts a route into the table, behind others of the same destination and metric: what was
+// set by hand comes first. If there is one that another stack's router discovery learned, and
+// somebody copied from there, it takes its place. e.mu is held.
 func (e *endpoint) install(route stack.RouteEntry) {
+	e.withdraw(route)
 	e.later(func() {
 		if e.up.Load() {
-			e.stack.AddRoute(route)
+			e.stack.InsertRoute(route, false)
 		}
+	})
+}
+
+// withdraw removes a route that advertisements or redirects made. e.mu is held.
+func (e *endpoint) withdraw(route stack.RouteEntry) {
+	e.later(func() {
+		e.stack.RemoveRoute(stack.RouteEntry{
+			Destination: route.Destination, Gateway: route.Gateway, NIC: route.NIC, Protocol: route.Protocol,
+		})
 	})
 }
 
@@ -263,11 +258,7 @@ func (e *endpoint) nextRouter() time.Duration {
 // tickRouters drops routers whose lifetime is over. e.mu is held.
 func (e *endpoint) tickRouters(now time.Duration) {
 	n := len(e.routers)
-	for i := n - 1; i >= 0; i-- {
-		if e.routers[i].until <= now {
-			e.dropRouter(i)
-		}
-	}
+	e.routers = slices.DeleteFunc(e.routers, func(r defaultRouter) bool { return r.until <= now })
 	if len(e.routers) == n {
 		return
 	}
@@ -282,7 +273,7 @@ func (e *endpoint) tickRouters(now time.Duration) {
 // 7.2.5). e.mu is held.
 func (e *endpoint) routerIsHost(addr netip.Addr) {
 	if i := slices.IndexFunc(e.routers, func(r defaultRouter) bool { return r.addr == addr }); i >= 0 {
-		e.dropRouter(i)
+		e.routers = slices.Delete(e.routers, i, i+1)
 		e.orderRouters()
 	}
 	e.forgetRedirectsBy(addr)
@@ -308,9 +299,8 @@ func (e *endpoint) neighbourChanged(addr netip.Addr, answers bool) {
 // forgetRouters removes all that makes this node depend on routers: default routes and redirects.
 // e.mu is held.
 func (e *endpoint) forgetRouters() {
-	for len(e.routers) > 0 {
-		e.dropRouter(len(e.routers) - 1)
-	}
+	e.routers = nil
+	e.orderRouters()
 	for i := range e.redirects {
 		e.withdraw(e.redirects[i].route)
 	}

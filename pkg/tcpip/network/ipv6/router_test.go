@@ -43,6 +43,13 @@ func (h *host) gateways() []netip.Addr {
 		}
 	}
 	slices.SortStableFunc(list, func(a, b stack.RouteEntry) int { return int(a.Metric) - int(b.Metric) })
+	if len(list) > 0 {
+		// The order in the list is that of their use.
+		r, err := h.stack.FindRoute(stack.RouteQuery{Destination: addr("2001:db8:fedc::1"), Source: ourLL, AnySource: true})
+		if err != nil || r.NextHop != list[0].Gateway {
+			h.t.Errorf("the next hop is %+v, %v", r, err)
+		}
+	}
 	var out []netip.Addr
 	for _, r := range list {
 		out = append(out, r.Gateway)
@@ -703,6 +710,35 @@ func TestDuplicateOfAnAutomaticAddress(t *testing.T) {
 	}
 	if !h.hasRoute(p) {
 		t.Error("the prefix is not on the link any more")
+	}
+}
+
+// What another stack on this link had learned, from which this one took over.
+func TestLearnedStateIsTakenOver(t *testing.T) {
+	const p = "2001:db8:7::/64"
+	h := newHost(t, hostOptions{ra: true})
+	a := stack.Address{Prefix: netip.PrefixFrom(autoAddr(p), 64), NoDAD: true, Temporary: true, Valid: time.Hour, Preferred: time.Minute}
+	if err := h.nic.AddAddress(a); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.stack.AddRoute(stack.RouteEntry{Destination: prefix("::/0"), Gateway: peerLL, NIC: h.nic.ID(), Protocol: protocolRA}); err != nil {
+		t.Fatal(err)
+	}
+	h.receive(ra(peerLL, lifetimeOf(time.Hour), prefixOpt(p, true, true, 10*time.Hour, 5*time.Hour)))
+	x, _ := h.nic.Address(autoAddr(p))
+	if x.Valid != 10*time.Hour || x.Preferred != 5*time.Hour || x.Deprecated {
+		t.Errorf("the address is %+v", x)
+	}
+	h.expectGateways(peerLL)
+	h.clock.Advance(time.Hour)
+	h.expectGateways()
+	h.receive(ra(peerLL, lifetimeOf(0), prefixOpt(p, true, true, 0, 0)))
+	if x, _ = h.nic.Address(autoAddr(p)); x.Valid != 2*time.Hour || !x.Deprecated {
+		t.Errorf("the address is %+v", x)
+	}
+	h.clock.Advance(2 * time.Hour)
+	if _, ok := h.nic.Address(autoAddr(p)); ok {
+		t.Error("the address is still there")
 	}
 }
 

@@ -135,8 +135,15 @@ func (e *endpoint) advertisedAuto(p netip.Prefix, preferred, valid, now time.Dur
 		return
 	}
 	a := &e.auto[i]
-	a.preferred = after(now, preferred)
-	// Section 5.5.3 e: nobody can take away an address by a forged message at once.
+	a.renew(preferred, valid, now)
+	if !a.gone {
+		e.renewAuto(*a, now)
+	}
+}
+
+// renew sets the lifetimes to advertised ones, as far as those are believed (RFC 4862 section 5.5.3
+// e): nobody can take away an address by a forged message at once.
+func (a *autoAddress) renew(preferred, valid, now time.Duration) {
 	left := a.valid - now
 	switch until := after(now, valid); {
 	case valid > shortestLife || until > a.valid:
@@ -144,11 +151,8 @@ func (e *endpoint) advertisedAuto(p netip.Prefix, preferred, valid, now time.Dur
 	case left > shortestLife:
 		a.valid = now + shortestLife
 	}
-	a.preferred = min(a.preferred, a.valid)
+	a.preferred = min(after(now, preferred), a.valid)
 	a.deprecated = a.preferred <= now
-	if !a.gone {
-		e.renewAuto(*a, now)
-	}
 }
 
 // addAuto gives the NIC an address. Its prefix is on the link only if that was advertised, too
@@ -169,10 +173,38 @@ func (e *endpoint) addAuto(a autoAddress, now time.Duration) {
 		if !e.up.Load() {
 			return
 		}
-		if err := e.nic.AddAddress(address); err != nil {
-			// Somebody gave the NIC this address by hand, and it is theirs.
-			e.change(func() { e.addressGone(a.addr) })
+		if e.nic.AddAddress(address) != nil {
+			e.adopt(a)
 		}
+	})
+}
+
+// adopt handles that the NIC has the address a already. If it lasts for some time only, it was made
+// of this prefix before, by another stack from which this one took it over, and is renewed from now
+// on. Otherwise somebody set it by hand, and it is theirs.
+func (e *endpoint) adopt(a autoAddress) {
+	x, ok := e.nic.Address(a.addr)
+	e.change(func() {
+		i := slices.IndexFunc(e.auto, func(b autoAddress) bool { return b.addr == a.addr })
+		if i < 0 {
+			return
+		}
+		if !ok || !x.Temporary || x.Valid == 0 {
+			e.auto[i].gone = true
+			return
+		}
+		now := e.now()
+		b := &e.auto[i]
+		preferred, valid := b.preferred-now, b.valid-now
+		if b.preferred == never {
+			preferred = header.NDPInfinite
+		}
+		if b.valid == never {
+			valid = header.NDPInfinite
+		}
+		b.valid = now + x.Valid
+		b.renew(preferred, valid, now)
+		e.renewAuto(*b, now)
 	})
 }
 
