@@ -41,6 +41,17 @@ type neighbourTable struct {
 	table[netip.Addr, *neighbour]
 	mu      sync.Mutex // guards changes of the table
 	pending atomic.Int64
+	// reachable6 and retransmit6 are what SetNeighbourTimes6 set, as time.Duration; 0: the
+	// defaults.
+	reachable6, retransmit6 atomic.Int64
+}
+
+// SetNeighbourTimes6 sets how long an IPv6 neighbour counts as reachable, but for a random factor,
+// and the time between two questions for it; 0: RFC 4861's. A router may advertise them (RFC 4861
+// section 6.3.4). They hold for times that begin later.
+func (n *NIC) SetNeighbourTimes6(reachable, retransmit time.Duration) {
+	n.neighbours.reachable6.Store(int64(reachable))
+	n.neighbours.retransmit6.Store(int64(retransmit))
 }
 
 // neighbour is an entry. Its link address and state are one word, so that a packet reads both
@@ -231,7 +242,7 @@ func (e *neighbour) resolve(etherType uint16, pkts []*buffer.Packet) (tcpip.Link
 	if start {
 		e.set(tcpip.LinkAddress{}, NeighbourIncomplete)
 		e.probes = 1
-		e.arm(retransmitTime)
+		e.arm(e.retransmitTime())
 		c = e.change()
 	}
 	e.mu.Unlock()
@@ -294,7 +305,21 @@ func (e *neighbour) reachable(link tcpip.LinkAddress) {
 
 // reachableTime is a new random one (RFC 4861 section 6.3.2).
 func (e *neighbour) reachableTime() time.Duration {
-	return reachableTime/2 + time.Duration(e.nic.stack.Random()%uint64(reachableTime))
+	d := e.time6(&e.nic.neighbours.reachable6, reachableTime)
+	return d/2 + time.Duration(e.nic.stack.Random()%uint64(d))
+}
+
+// retransmitTime is how long to wait for an answer.
+func (e *neighbour) retransmitTime() time.Duration {
+	return e.time6(&e.nic.neighbours.retransmit6, retransmitTime)
+}
+
+// time6 is the time set if there is one and the entry is IPv6's, and otherwise is the default.
+func (e *neighbour) time6(set *atomic.Int64, otherwise time.Duration) time.Duration {
+	if d := time.Duration(set.Load()); d > 0 && e.addr.Is6() {
+		return d
+	}
+	return otherwise
 }
 
 // arm sets the timer. e.mu is held.
@@ -357,7 +382,7 @@ func (e *neighbour) expire() {
 		}
 		e.set(link, NeighbourProbe)
 		e.probes, ask, to = 1, true, link
-		e.arm(retransmitTime)
+		e.arm(e.retransmitTime())
 	case NeighbourProbe:
 		if e.probes >= maxUnicastProbe {
 			e.set(tcpip.LinkAddress{}, NeighbourFailed)
@@ -365,7 +390,7 @@ func (e *neighbour) expire() {
 		}
 		e.probes++
 		ask, to = true, link
-		e.arm(retransmitTime)
+		e.arm(e.retransmitTime())
 	case NeighbourIncomplete:
 		if e.probes >= maxMulticastProbe {
 			e.set(tcpip.LinkAddress{}, NeighbourFailed)
@@ -374,7 +399,7 @@ func (e *neighbour) expire() {
 		}
 		e.probes++
 		ask = true
-		e.arm(retransmitTime)
+		e.arm(e.retransmitTime())
 	}
 	var source netip.Addr
 	if len(e.pending) > 0 {
@@ -583,7 +608,7 @@ func (n *NIC) SetNeighbour(v Neighbour) error {
 	case NeighbourProbe, NeighbourIncomplete:
 		e.set(v.Link, v.State)
 		e.probes, asking, ask = 1, true, v.Link
-		e.arm(retransmitTime)
+		e.arm(e.retransmitTime())
 	default:
 		e.set(v.Link, v.State)
 	}

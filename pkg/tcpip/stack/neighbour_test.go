@@ -138,6 +138,34 @@ func TestResolution(t *testing.T) {
 	w.wantEvents("stale", "delay", "probe", "reachable")
 }
 
+// RFC 4861 section 6.3.4: only IPv6 neighbours go by what routers advertise.
+func TestAdvertisedTimes(t *testing.T) {
+	w := newWorld(t)
+	w.eth.SetNeighbourTimes6(2*time.Minute, 5*time.Second)
+	for _, c := range []struct {
+		addr             string
+		retransmit       time.Duration
+		soonest, longest time.Duration
+	}{
+		{"2001:db8::9", 5 * time.Second, time.Minute, 3 * time.Minute},
+		{"10.0.0.9", time.Second, 15 * time.Second, 45 * time.Second},
+	} {
+		e := w.eth.obtainNeighbour(addr(c.addr))
+		if got := e.retransmitTime(); got != c.retransmit {
+			t.Errorf("%s: asked again after %v", c.addr, got)
+		}
+		for range 100 {
+			if d := e.reachableTime(); d < c.soonest || d >= c.longest {
+				t.Fatalf("%s: reachable for %v", c.addr, d)
+			}
+		}
+	}
+	w.eth.SetNeighbourTimes6(0, 0)
+	if d := w.eth.obtainNeighbour(addr("2001:db8::9")).retransmitTime(); d != retransmitTime {
+		t.Errorf("by default asked again after %v", d)
+	}
+}
+
 func TestNobodyAnswers(t *testing.T) {
 	w := newNeighbourWorld(t)
 	w.send("a")

@@ -565,6 +565,41 @@ func TestSourceSelection(t *testing.T) {
 	}
 }
 
+// RFC 6724 section 5, with addresses of several interfaces.
+func TestSourceOfAnotherInterface(t *testing.T) {
+	for name, c := range map[string]struct {
+		dst           string
+		out, lo, fth  []string
+		want          string
+		outDeprecated bool
+	}{
+		"rule 5: the outgoing interface's":            {"2001:db8:1::9", []string{"2001:db8:2::1/64"}, []string{"2001:db8:1::1/64"}, nil, "2001:db8:2::1", false},
+		"rule 2 comes first: it has link-local only":  {"2001:db8:1::9", []string{"fe80::1/64"}, []string{"2001:db8:5::1/128"}, nil, "2001:db8:5::1", false},
+		"rule 3 comes first: it has a deprecated one": {"2001:db8:1::9", []string{"2001:db8:2::1/64"}, []string{"2001:db8:5::1/128"}, nil, "2001:db8:5::1", true},
+		"it has none":             {"2001:db8:1::9", nil, nil, []string{"2001:db8:3::1/64"}, "2001:db8:3::1", false},
+		"rule 8 among the others": {"2001:db8:1::9", nil, []string{"2001:db8:5::1/128"}, []string{"2001:db8:1::1/64"}, "2001:db8:1::1", false},
+		"link-local and loopback are of one link only": {"2001:db8:1::9", nil, []string{"::1/128"}, []string{"fe80::3/64"}, "", false},
+		"to a link-local address":                      {"fe80::9", nil, nil, []string{"2001:db8:3::1/64"}, "", false},
+		"to a group":                                   {"ff02::9", nil, nil, []string{"2001:db8:3::1/64"}, "", false},
+	} {
+		w := newWorld(t)
+		for nic, list := range map[*NIC][]string{w.eth: c.out, w.lo: c.lo, w.fth: c.fth} {
+			for _, p := range list {
+				if err := nic.AddAddress(Address{Prefix: prefix(p), Deprecated: nic == w.eth && c.outDeprecated}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		want := netip.Addr{}
+		if c.want != "" {
+			want = addr(c.want)
+		}
+		if got := w.s.nics.Load().sourceFor(w.eth, addr(c.dst), addr(c.dst)); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+}
+
 func BenchmarkFindRoute(b *testing.B) {
 	w := newWorld(b)
 	add(b, w.eth, "10.0.0.1/24")

@@ -5,7 +5,7 @@ import "net/netip"
 // SourceFor chooses a source address for dst among those of this interface; zero: none.
 func (n *NIC) SourceFor(dst netip.Addr) netip.Addr {
 	if dst.Is6() {
-		return n.bestSource6(nil, dst)
+		return n.betterSource6(candidate6{}, n, dst).addr()
 	}
 	return n.source4(dst)
 }
@@ -14,20 +14,18 @@ func (n *NIC) SourceFor(dst netip.Addr) netip.Addr {
 // none.
 func (t *nicTable) sourceFor(n *NIC, nextHop, dst netip.Addr) netip.Addr {
 	if dst.Is6() {
-		if a := n.bestSource6(nil, dst); a.IsValid() {
-			return a
+		best := n.betterSource6(candidate6{}, n, dst)
+		if !dst.IsLinkLocalUnicast() && !dst.IsMulticast() {
+			// RFC 6724 section 4 recommends addresses of that interface only; like Linux
+			// we look at the others', too, for the sake of links that have no address but
+			// a link-local one.
+			for _, x := range t.sorted {
+				if x != n {
+					best = x.betterSource6(best, n, dst)
+				}
+			}
 		}
-		if dst.IsLinkLocalUnicast() || dst.IsMulticast() {
-			return netip.Addr{} // RFC 6724 section 4: of that interface only
-		}
-		var best *addressRecord
-		for _, x := range t.sorted {
-			best = x.betterSource6(best, n, dst)
-		}
-		if best == nil {
-			return netip.Addr{}
-		}
-		return best.Prefix.Addr()
+		return best.addr()
 	}
 	if a := n.source4(nextHop); a.IsValid() {
 		return a
@@ -64,36 +62,43 @@ func (n *NIC) source4(nextHop netip.Addr) netip.Addr {
 	return first
 }
 
-// bestSource6 is the best of n's own addresses.
-func (n *NIC) bestSource6(best *addressRecord, dst netip.Addr) netip.Addr {
-	if best = n.betterSource6(best, n, dst); best == nil {
+// candidate6 is an address that may be the source; the zero candidate6 is none.
+type candidate6 struct {
+	*addressRecord
+	// out: it is of the interface that the packet leaves by.
+	out bool
+}
+
+func (c candidate6) addr() netip.Addr {
+	if c.addressRecord == nil {
 		return netip.Addr{}
 	}
-	return best.Prefix.Addr()
+	return c.Prefix.Addr()
 }
 
 // betterSource6 is the best of best and n's addresses, for a packet that leaves by out (RFC 6724
 // section 5).
-func (n *NIC) betterSource6(best *addressRecord, out *NIC, dst netip.Addr) *addressRecord {
+func (n *NIC) betterSource6(best candidate6, out *NIC, dst netip.Addr) candidate6 {
 	list := n.addresses.Load().list
 	for i := range list {
-		r := &list[i]
-		if !r.Prefix.Addr().Is6() || r.Tentative || r.Duplicate {
+		c := candidate6{&list[i], n == out}
+		a := c.addr()
+		if !a.Is6() || c.Tentative || c.Duplicate {
 			continue
 		}
-		if n != out && r.Prefix.Addr().IsLinkLocalUnicast() {
-			continue
+		if !c.out && (a.IsLinkLocalUnicast() || a.IsLoopback()) {
+			continue // of no meaning there (RFC 4291 sections 2.5.3 and 2.5.6)
 		}
-		if best == nil || preferSource6(r, best, dst) {
-			best = r
+		if best.addressRecord == nil || preferSource6(c, best, dst) {
+			best = c
 		}
 	}
 	return best
 }
 
 // preferSource6 says whether a is better than b, which was there before.
-func preferSource6(a, b *addressRecord, dst netip.Addr) bool {
-	aa, ba := a.Prefix.Addr(), b.Prefix.Addr()
+func preferSource6(a, b candidate6, dst netip.Addr) bool {
+	aa, ba := a.addr(), b.addr()
 	// Rule 1: the same address.
 	if aa == dst || ba == dst {
 		return aa == dst && ba != dst
@@ -108,6 +113,10 @@ func preferSource6(a, b *addressRecord, dst netip.Addr) bool {
 	// Rule 3: avoid deprecated addresses.
 	if a.Deprecated != b.Deprecated {
 		return b.Deprecated
+	}
+	// Rule 5: prefer the outgoing interface.
+	if a.out != b.out {
+		return a.out
 	}
 	// Rule 6: matching label.
 	dl := label6(dst)
