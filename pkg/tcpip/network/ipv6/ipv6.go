@@ -89,16 +89,17 @@ type endpoint struct {
 	timer tcpip.Timer `state:"nosave"` // set again by change
 	due   time.Duration
 
-	// retransmit is RetransTimer of RFC 4861 section 6.3.2.
-	retransmit time.Duration
-	addresses  []addressState
-	solicit    solicitation
-	routers    []defaultRouter
-	defaults   []stack.RouteEntry // the routes by them, as they are in the table
-	prefixes   []onLinkPrefix
-	auto       []autoAddress
-	redirects  []redirect
-	mld        listener
+	// reachable and retransmit are BaseReachableTime, 0 for the default, and RetransTimer of
+	// RFC 4861 section 6.3.2.
+	reachable, retransmit time.Duration
+	addresses             []addressState
+	solicit               solicitation
+	routers               []defaultRouter
+	defaults              []stack.RouteEntry // the routes by them, as they are in the table
+	prefixes              []onLinkPrefix
+	auto                  []autoAddress
+	redirects             []redirect
+	mld                   listener
 	// linkLocal is the link-local address that was made when the NIC came up.
 	linkLocal netip.Addr
 	// inNodes and inRouters say that the NIC is in the groups of all nodes and of routers.
@@ -111,7 +112,8 @@ var _ stack.InternetEndpoint = (*endpoint)(nil)
 func (e *endpoint) reset() {
 	e.hopLimit.Store(0)
 	e.linkMTU.Store(0)
-	e.retransmit = defaultRetransmit
+	e.reachable, e.retransmit = 0, defaultRetransmit
+	e.nic.SetNeighbourTimes6(0, 0)
 	e.solicit.due = never
 	e.routers, e.prefixes, e.auto, e.redirects = nil, nil, nil, nil
 }

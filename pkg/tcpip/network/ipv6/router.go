@@ -131,11 +131,15 @@ func (e *endpoint) advertised(src netip.Addr, h header.NDPRouterAdvert) {
 	if hl := h.HopLimit(); hl != 0 {
 		e.hopLimit.Store(uint32(hl))
 	}
+	// Somebody who says one millisecond wants us to flood the link, who says a day wants no
+	// address to be ready and no neighbour to be missed.
 	if d := h.RetransTimer(); d != 0 {
-		// Somebody who says one millisecond wants us to flood the link, who says a day wants
-		// no address to be ready.
 		e.retransmit = min(max(d, 100*time.Millisecond), time.Minute)
 	}
+	if d := h.ReachableTime(); d != 0 {
+		e.reachable = min(max(d, time.Second), time.Hour)
+	}
+	e.nic.SetNeighbourTimes6(e.reachable, e.retransmit)
 	for w := header.WalkNDPOptions(h.Options()); w.Next(); {
 		switch w.Type {
 		case header.NDPOptionMTU:

@@ -377,6 +377,28 @@ func TestRetransTimerIsThatOfDAD(t *testing.T) {
 	}
 }
 
+// RFC 4861 section 6.3.4.
+func TestAdvertisedTimesAreThoseOfNeighbours(t *testing.T) {
+	h := newHost(t, hostOptions{ra: true, addresses: []string{"2001:db8::1/64"}})
+	h.receive(ra(peerLL, header.NDPRouterAdvertFields{RetransTimer: 3 * time.Second, ReachableTime: 10 * time.Minute}))
+	h.findRoute(peerGlobal).WritePacket(stack.NetworkParams{Transport: 17}, packet(udp(1, 2, 3)))
+	h.one().icmp(header.ICMPv6NeighborSolicit)
+	h.clock.Advance(3*time.Second - 1)
+	h.none("not asked again yet")
+	h.clock.Advance(1)
+	h.one().icmp(header.ICMPv6NeighborSolicit)
+	h.receive(ndp(peerGlobal, ourGlobal, advertise(peerGlobal, false, true, true), targetLink(peerLink)))
+	state := func() stack.NeighbourState { n, _ := h.nic.Neighbour(peerGlobal); return n.State }
+	h.clock.Advance(5*time.Minute - 1)
+	if s := state(); s != stack.NeighbourReachable {
+		t.Errorf("after 5 minutes the state is %#x", s)
+	}
+	h.clock.Advance(10 * time.Minute)
+	if s := state(); s != stack.NeighbourStale {
+		t.Errorf("after 15 minutes the state is %#x", s)
+	}
+}
+
 func redirectMessage(src, dst, target, destination netip.Addr, opts ...[]byte) []byte {
 	b := make([]byte, header.NDPRedirectSize)
 	header.NDPRedirect(b).Encode(target, destination)
