@@ -153,7 +153,7 @@ func (e *Endpoint) Attach(d stack.LinkDispatcher) {
 	if d == nil || e.file == nil {
 		return
 	}
-	r := &receiver{e: e, d: d}
+	r := newReceiver(e, d)
 	e.receiver = r
 	e.running.Go(func() { r.run(e.file) })
 }

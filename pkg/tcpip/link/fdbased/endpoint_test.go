@@ -101,7 +101,7 @@ func TestReceive(t *testing.T) {
 				front = make([]byte, vnetSize)
 				front[0] = vnetDataValid
 			}
-			sizes := []int{0, 1, smallSize - header.EthernetSize, smallSize - header.EthernetSize + 1, 9000, 1, 60000, 5}
+			sizes := []int{0, 1, 2048 - header.EthernetSize, 2049 - header.EthernetSize, 9000, 10240 - header.EthernetSize, 1, 60000, 5, 43008, 64000}
 			q := newQueue(t, e)
 			for _, n := range sizes {
 				data := strings.Repeat("x", n)
@@ -115,8 +115,8 @@ func TestReceive(t *testing.T) {
 				if (p.Checksum == buffer.ChecksumVerified) != vnet {
 					t.Errorf("kind %d: checksum %d", kind, p.Checksum)
 				}
-				if small := p.Len()+header.EthernetSize <= smallSize; small && p.Memory() > 512+smallSize {
-					t.Errorf("%d bytes keep %d", p.Len(), p.Memory())
+				if m := p.Memory(); m > 1024+max(pieceSizes[0], 5*n) {
+					t.Errorf("%d bytes keep %d", n, m)
 				}
 				p.Release()
 			}
@@ -152,7 +152,7 @@ func TestMalformedFramesAreSkipped(t *testing.T) {
 	head := make([]byte, vnetSize)
 	for _, f := range [][]byte{
 		{}, {1}, head, append(bytes.Clone(head), frameOf("")[:13]...),
-		make([]byte, vnetSize+smallSize+spareSize+1), // longer than any packet
+		make([]byte, vnetSize+frameMax+1), // longer than any packet
 		append(bytes.Clone(head), frameOf("good")...),
 	} {
 		if _, err := unix.Write(peer, f); err != nil {
@@ -409,7 +409,7 @@ func TestClose(t *testing.T) {
 	if n := runtime.NumGoroutine(); n > before {
 		t.Errorf("%d goroutines, %d before", n, before)
 	}
-	r := &receiver{e: e}
+	r := newReceiver(e, nil)
 	r.run(nil) // a closed file: it ends
 }
 

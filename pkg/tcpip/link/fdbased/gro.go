@@ -99,7 +99,7 @@ func (s *segment) parse(p *buffer.Packet) (tcp, mergeable bool) {
 		return false, false
 	}
 	n := header.TCP(b[ipSize:]).HeaderLength()
-	if n < header.TCPMinimumSize || ipSize+n > smallSize {
+	if n < header.TCPMinimumSize {
 		return false, false
 	}
 	if b, ok = p.Peek(ipSize + n); !ok {

@@ -15,15 +15,22 @@ import (
 const (
 	// receiveBatch is how many frames are received and delivered at once.
 	receiveBatch = 32
-	// smallSize is the memory that every frame gets; one that is longer gets spareSize more,
-	// which is enough for all.
-	smallSize = 2048
-	spareSize = buffer.MaxPacket + buffer.MaxHeader - smallSize
+	// pieces is of how many pieces of memory a frame is at most.
+	pieces = 4
 	// errorPause is how long the receiver waits after each error when more than tolerance came
 	// in a row.
 	errorPause = 10 * time.Millisecond
 	tolerance  = 8
 )
+
+// pieceSizes are the sizes of the pieces that a frame is received to, one after the other. A frame
+// keeps only those that it reaches into, so that it takes no more than about twice the memory that
+// it needs; together they hold the largest. They are what buffer hands memory out in, and no more
+// than a Packet has room for.
+var pieceSizes = [pieces]int{2048, 8192, 32768, 32768}
+
+// frameMax is the sum of pieceSizes.
+const frameMax = 2048 + 8192 + 32768 + 32768
 
 // receiver reads frames and delivers them, on one goroutine.
 type receiver struct {
@@ -42,69 +49,91 @@ type receiver struct {
 // slot is where one frame is received to.
 type slot struct {
 	vnet vnetHeader
-	// small and spare are empty if they have to be made first.
-	small, spare buffer.View
-	iov          [3]unix.Iovec
+	// views are the pieces; those that were given away are empty.
+	views [pieces]buffer.View
+	iov   [1 + pieces]unix.Iovec
+	// used is how many of views were given away, from the first on; all in the beginning.
+	used int
 }
 
 // run ends when stop is set and file's read deadline is over. It waits in Go's poller: measured on
 // a pair of packet sockets, a frame there and back took a quarter less time than with a thread in
 // ppoll(2), which on top holds a P of Go's scheduler for some time whenever it waits.
+//
+// All is done within one call of conn.Read, whose function is called again whenever the poller has
+// seen the descriptor become readable since it was called last. So it may return as soon as the
+// descriptor was seen empty, and a batch that is not full says that: the call that would say EAGAIN
+// is saved. (If recvmmsg(2) ended early for an error, which it tells in the next call, that next
+// call may be as late as the next frame.)
 func (r *receiver) run(file *os.File) {
 	defer r.release()
 	conn, err := file.SyscallConn()
 	if err != nil {
 		return // closed
 	}
-	var n, failures int
-	var errno unix.Errno
-	read := func(fd uintptr) bool {
-		if r.e.kind == KindPacket {
-			n, errno = r.readSocket(int(fd))
-		} else {
-			n, errno = r.readDevice(int(fd))
-		}
-		return n > 0 || errno != unix.EAGAIN
-	}
 	for !r.stop.Load() {
-		if conn.Read(read) != nil {
-			continue // the deadline is over: stop is set
+		// An error is the deadline, which is over: stop is set.
+		conn.Read(func(fd uintptr) bool { return r.drain(int(fd)) })
+	}
+}
+
+// drain receives and delivers until fd is empty, and says whether stop is set.
+func (r *receiver) drain(fd int) (stop bool) {
+	failures := 0
+	for !r.stop.Load() {
+		var n int
+		var errno unix.Errno
+		if r.e.kind == KindPacket {
+			n, errno = r.readSocket(fd)
+		} else {
+			n, errno = r.readDevice(fd)
 		}
 		if n > 0 {
 			r.deliver(n)
-		}
-		if n > 0 || errno == unix.EAGAIN || errno == unix.EINTR {
 			failures = 0
-			continue
 		}
-		// ENETDOWN: the interface went down, which is told once. EINVAL: there was a frame
-		// that a virtio_net_hdr cannot describe, which is gone. Others should not be. What
-		// does not go away must not make this a busy loop.
-		r.e.stats.RXErrors.Add(1)
-		if failures++; failures > tolerance {
-			time.Sleep(errorPause)
+		switch {
+		case n == receiveBatch || errno == unix.EINTR:
+		case errno == unix.EAGAIN || errno == 0:
+			return false
+		default:
+			// ENETDOWN: the interface went down, which is told once. EINVAL: there was a
+			// frame that a virtio_net_hdr cannot describe, which is gone. Others should not
+			// be. What does not go away must not make this a busy loop.
+			r.e.stats.RXErrors.Add(1)
+			if failures++; failures > tolerance {
+				time.Sleep(errorPause)
+			}
 		}
 	}
+	return true
+}
+
+func newReceiver(e *Endpoint, d stack.LinkDispatcher) *receiver {
+	r := &receiver{e: e, d: d}
+	for i := range r.slots {
+		r.slots[i].used = pieces
+	}
+	return r
 }
 
 // release gives the memory back.
 func (r *receiver) release() {
 	for i := range r.slots {
-		r.slots[i].small.Release()
-		r.slots[i].spare.Release()
+		for j := range r.slots[i].views {
+			r.slots[i].views[j].Release()
+		}
 	}
 }
 
-// prepare makes a slot ready and returns what to read to.
+// prepare makes a slot ready that prepare or packet was called with before, and returns what to read
+// to.
 func (s *slot) prepare(vnet bool) []unix.Iovec {
-	if s.small.Len() == 0 {
-		s.small = buffer.NewView(smallSize)
-		s.iov[1] = iovec(s.small.Bytes())
+	for i := range s.used {
+		s.views[i] = buffer.NewView(pieceSizes[i])
+		s.iov[1+i] = iovec(s.views[i].Bytes())
 	}
-	if s.spare.Len() == 0 {
-		s.spare = buffer.NewView(spareSize)
-		s.iov[2] = iovec(s.spare.Bytes())
-	}
+	s.used = 0
 	if !vnet {
 		return s.iov[1:]
 	}
@@ -117,7 +146,7 @@ func (r *receiver) readSocket(fd int) (int, unix.Errno) {
 	vnet := r.e.vnet
 	for i := range r.msgs {
 		h := &r.msgs[i].hdr
-		if h.Iov == nil || r.slots[i].small.Len() == 0 || r.slots[i].spare.Len() == 0 {
+		if r.slots[i].used > 0 {
 			iov := r.slots[i].prepare(vnet)
 			h.Iov, h.Iovlen = &iov[0], uint64(len(iov))
 		}
@@ -156,17 +185,17 @@ func (r *receiver) packet(s *slot, size int) *buffer.Packet {
 	if r.e.vnet {
 		size -= vnetSize
 	}
-	if size <= 0 || size > smallSize+spareSize {
+	if size <= 0 || size > frameMax {
 		r.e.stats.RXMalformed.Add(1)
 		return nil
 	}
-	v := s.small
-	s.small = buffer.View{}
-	v.Truncate(min(size, smallSize))
-	p := buffer.NewWith(v)
-	if size > smallSize {
-		v, s.spare = s.spare, buffer.View{}
-		v.Truncate(size - smallSize)
+	p := buffer.New()
+	for i := 0; size > 0; i++ {
+		v := s.views[i]
+		s.views[i] = buffer.View{}
+		s.used = i + 1
+		v.Truncate(min(size, v.Len()))
+		size -= v.Len()
 		p.AppendView(v)
 	}
 	if r.e.vnet {

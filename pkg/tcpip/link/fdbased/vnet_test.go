@@ -87,8 +87,8 @@ func FuzzReceive(f *testing.F) {
 	f.Add(uint8(1), true, []byte{1, 1, 2, 3, 4, 5, 6, 7, 8, 9})
 	f.Add(uint8(1), true, append([]byte{1, 1, 0, 0, 1, 0, 0, 0, 0, 0}, make([]byte, 3000)...))
 	f.Fuzz(func(t *testing.T, kind uint8, vnet bool, data []byte) {
-		r := &receiver{e: &Endpoint{kind: Kind(kind % 3), vnet: vnet}}
-		if len(data) > smallSize+spareSize {
+		r := newReceiver(&Endpoint{kind: Kind(kind % 3), vnet: vnet}, nil)
+		if len(data) > frameMax {
 			return
 		}
 		var pkts []*buffer.Packet
