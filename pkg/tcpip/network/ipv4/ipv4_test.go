@@ -29,7 +29,7 @@ var (
 
 // world is a stack with lo and one interface, eth0, whose other end the test is.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	clock *faketime.Clock
 	s     *stack.Stack
 	link  *capture.Endpoint
@@ -39,7 +39,7 @@ type world struct {
 }
 
 // newWorld makes one without Ethernet headers unless o says otherwise.
-func newWorld(t *testing.T, o capture.Options, transports ...func(*stack.Stack) stack.TransportProtocol) *world {
+func newWorld(t testing.TB, o capture.Options, transports ...func(*stack.Stack) stack.TransportProtocol) *world {
 	t.Helper()
 	w := &world{t: t, clock: faketime.New(), o: o}
 	w.s = stack.New(stack.Config{Clock: w.clock, Seed: []byte("test"),
@@ -223,7 +223,7 @@ func (e *endpoint) takeErrors() []stack.TransportError {
 }
 
 // eventually waits until lo's goroutine has made f true.
-func eventually(t *testing.T, what string, f func() bool) {
+func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
