@@ -380,7 +380,7 @@ func TestRetransTimerIsThatOfDAD(t *testing.T) {
 // RFC 4861 section 6.3.4.
 func TestAdvertisedTimesAreThoseOfNeighbours(t *testing.T) {
 	h := newHost(t, hostOptions{ra: true, addresses: []string{"2001:db8::1/64"}})
-	h.receive(ra(peerLL, header.NDPRouterAdvertFields{RetransTimer: 3 * time.Second, ReachableTime: 10 * time.Minute}))
+	h.receive(ra(peerLL, header.NDPRouterAdvertFields{Lifetime: time.Hour, RetransTimer: 3 * time.Second, ReachableTime: 10 * time.Minute}))
 	h.findRoute(peerGlobal).WritePacket(stack.NetworkParams{Transport: 17}, packet(udp(1, 2, 3)))
 	h.one().icmp(header.ICMPv6NeighborSolicit)
 	h.clock.Advance(3*time.Second - 1)
