@@ -269,6 +269,27 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
+// A queue that never gets empty does not grow for ever.
+func TestMemoryOfAStandingQueue(t *testing.T) {
+	e := New()
+	defer e.Close()
+	left := 100000
+	e.Attach(dispatcher(func(p *buffer.Packet) {
+		p.Release()
+		if left--; left >= 100 {
+			write(t, e, packet(true))
+		}
+	}))
+	for range 100 {
+		write(t, e, packet(true))
+	}
+	e.Flush()
+	waitQuiet(t, e)
+	if left != 0 || cap(e.queue) > 1000 {
+		t.Errorf("%d packets left, room for %d in the queue", left, cap(e.queue))
+	}
+}
+
 func TestNothingIsDeliveredAfterDetach(t *testing.T) {
 	e := New()
 	var live atomic.Bool
