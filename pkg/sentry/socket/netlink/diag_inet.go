@@ -50,10 +50,6 @@ type IPSockets interface {
 	Destroy(s *IPSocket) error
 }
 
-// SetIPSockets says where sock_diag finds the sockets of IP. It is called before the namespace
-// is used.
-func (n *Namespace) SetIPSockets(s IPSockets) { n.ip = s }
-
 // ipSockets are the sockets of a family and a protocol, by inode, as the caller may see them.
 func (n *Namespace) ipSockets(r *request, family, protocol int) []IPSocket {
 	var list []IPSocket

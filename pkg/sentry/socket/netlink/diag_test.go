@@ -63,7 +63,7 @@ func cookies(got []message) (list []uint64) {
 func diagWorld(t *testing.T) (*client, *[]uint64) {
 	w := newWorld(t)
 	var destroyed []uint64
-	w.ns.SetIPSockets(someSockets{&destroyed})
+	w.ns.ip = someSockets{&destroyed}
 	return w.open(unix.NETLINK_SOCK_DIAG), &destroyed
 }
 

@@ -21,7 +21,7 @@
 // unix.Errno or a *refusal, which also has the words that NETLINK_EXT_ACK asks for.
 //
 // Locks: Namespace.changes (held while a request changes the stack) → everything of the stack;
-// Socket.mu → Namespace.mu; Socket.mu → the stack's locks, for dumps. The stack tells of
+// Socket.mu → Namespace.watch → Namespace.mu; Socket.mu, or Namespace.watch, → the stack's locks. The stack tells of
 // changes without a lock of its own (stack.Observer), so that a notification may take
 // Socket.mu; therefore no request is carried out with Socket.mu held.
 package netlink

@@ -8,6 +8,7 @@ import (
 
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/socket"
+	"runsc/pkg/sentry/socket/inet"
 	"runsc/pkg/tcpip/stack"
 )
 
@@ -26,12 +27,16 @@ type Namespace struct {
 	// stack counts; guarded by changes.
 	flags map[int32]uint32
 
+	// watch is held while memberships change; it guards observing: the stack tells of its
+	// changes, as long as somebody wants to hear. A stack that knows of a namespace would
+	// keep it for ever.
+	watch     sync.Mutex
+	observing bool
+
 	mu       sync.Mutex // guards the fields below
 	ports    map[portKey]*Socket
 	lastPort uint32
 	members  map[groupKey]map[*Socket]struct{}
-	// observing: the stack tells of its changes, since somebody has asked.
-	observing bool
 }
 
 type portKey struct {
@@ -44,9 +49,19 @@ type groupKey struct {
 	group    uint32
 }
 
-// Register makes AF_NETLINK known to s. net is the namespace's stack; nil: it has none, and
-// NETLINK_ROUTE knows no interface.
-func Register(s *socket.Stack, net *stack.Stack) *Namespace {
+// Register makes AF_NETLINK known to s. Its network is that of AF_INET, which is to be known
+// already; else NETLINK_ROUTE knows no interface.
+func Register(s *socket.Stack) *Namespace {
+	in := inet.NamespaceOf(s)
+	if in == nil {
+		return register(s, nil)
+	}
+	n := register(s, in.Stack())
+	n.ip = &inetSockets{in}
+	return n
+}
+
+func register(s *socket.Stack, net *stack.Stack) *Namespace {
 	n := &Namespace{
 		sockets: s, net: net, flags: make(map[int32]uint32),
 		ports: make(map[portKey]*Socket), members: make(map[groupKey]map[*Socket]struct{}),
@@ -104,43 +119,46 @@ func (n *Namespace) socketAt(protocol int, port uint32) *Socket {
 
 // forget removes a socket that was closed.
 func (n *Namespace) forget(s *Socket, port uint32, groups *groupSet) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if port != 0 {
+		n.mu.Lock()
 		delete(n.ports, portKey{s.Protocol(), port})
+		n.mu.Unlock()
 	}
 	for g := range groups.all {
-		n.removeMember(s, g)
+		n.setMember(s, g, false)
 	}
 }
 
 // setMember adds s to a group or removes it.
 func (n *Namespace) setMember(s *Socket, group uint32, on bool) {
+	n.watch.Lock()
+	defer n.watch.Unlock()
+	k := groupKey{s.Protocol(), group}
+	wanted := false
 	n.mu.Lock()
-	if !on {
-		n.removeMember(s, group)
-		n.mu.Unlock()
+	switch {
+	case !on:
+		delete(n.members[k], s)
+		if len(n.members[k]) == 0 {
+			delete(n.members, k)
+		}
+	case n.members[k] == nil:
+		n.members[k] = map[*Socket]struct{}{s: {}}
+	default:
+		n.members[k][s] = struct{}{}
+	}
+	for k := range n.members {
+		wanted = wanted || k.protocol == unix.NETLINK_ROUTE
+	}
+	n.mu.Unlock()
+	if n.net == nil || wanted == n.observing {
 		return
 	}
-	k := groupKey{s.Protocol(), group}
-	if n.members[k] == nil {
-		n.members[k] = make(map[*Socket]struct{})
-	}
-	n.members[k][s] = struct{}{}
-	observe := !n.observing && n.net != nil && s.Protocol() == unix.NETLINK_ROUTE
-	n.observing = n.observing || observe
-	n.mu.Unlock()
-	if observe {
+	n.observing = wanted
+	if wanted {
 		n.net.AddObserver(n)
-	}
-}
-
-// removeMember: mu is held.
-func (n *Namespace) removeMember(s *Socket, group uint32) {
-	k := groupKey{s.Protocol(), group}
-	delete(n.members[k], s)
-	if len(n.members[k]) == 0 {
-		delete(n.members, k)
+	} else {
+		n.net.RemoveObserver(n)
 	}
 }
 

@@ -65,7 +65,7 @@ func newWorld(t testing.TB) *world {
 	must(eth.AddAddress(stack.Address{Prefix: netip.MustParsePrefix("fd00::1/64"), NoDAD: true}))
 	st := socket.NewStack()
 	unixsocket.NewNamespace(st)
-	return &world{t: t, net: net, st: st, ns: Register(st, net)}
+	return &world{t: t, net: net, st: st, ns: register(st, net)}
 }
 
 func (w *world) open(protocol int) *client {
@@ -569,7 +569,7 @@ func TestDumpsComeInPieces(t *testing.T) {
 
 func TestNamespaceWithoutNetwork(t *testing.T) {
 	st := socket.NewStack()
-	Register(st, nil)
+	register(st, nil)
 	s, err := st.Socket(bg, unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE)
 	if err != nil {
 		t.Fatal(err)
@@ -630,7 +630,7 @@ func FuzzRequest(f *testing.F) {
 	seed(4, diagByFamily, all, append([]byte{unix.AF_UNIX, 0, 0, 0, 255, 255, 255, 255}, make([]byte, 16)...), nil)
 	f.Fuzz(func(t *testing.T, protocol int, b []byte) {
 		w := newWorld(t)
-		w.ns.SetIPSockets(someSockets{})
+		w.ns.ip = someSockets{}
 		if protocol != unix.NETLINK_SOCK_DIAG {
 			protocol = unix.NETLINK_ROUTE
 		}

@@ -13,6 +13,9 @@ import (
 // numRouteGroups is the highest multicast group of NETLINK_ROUTE (RTNLGRP_MAX).
 const numRouteGroups = 38
 
+// echoGroup is a group that does not exist, for those who wait for an echo.
+const echoGroup = numRouteGroups + 1
+
 // Kinds of requests: the lowest two bits of a type.
 const (
 	kindNew = 0
@@ -119,6 +122,11 @@ func (n *Namespace) route(r *request) error {
 		defer n.changes.Unlock()
 		n.acting.Store(r)
 		defer n.acting.Store(nil)
+		if r.flags&unix.NLM_F_ECHO != 0 {
+			// Who wants an echo listens as long as the change takes.
+			n.setMember(r.s, echoGroup, true)
+			defer n.setMember(r.s, echoGroup, false)
+		}
 	}
 	return h.do(n, r)
 }
