@@ -58,6 +58,7 @@ func newKernel(a *Args) (*kernel.Kernel, error) {
 		Hostname: a.Spec.Hostname, NumCPU: cpus, TotalMem: total,
 		Reporter: newReporter(a.UserLogFD),
 	})
+	syscalls.SetNetworking(k, networks{})
 	registerFilesystems(k)
 	if a.Conf.Strace {
 		t, err := tracer.New(k.Syscalls(), tracer.Options{Syscalls: a.Conf.StraceSyscalls, LogSize: int(a.Conf.StraceLogSize)})

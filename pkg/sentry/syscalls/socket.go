@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/bpf"
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/kernel"
 	"runsc/pkg/sentry/socket"
@@ -30,8 +31,7 @@ var socketSyscalls = []kernel.Syscall{
 }
 
 // Networking adds the families that need a network to the socket layer of a new network
-// namespace, and AF_NETLINK for it. Without one, namespaces have AF_UNIX, and an AF_NETLINK
-// that knows no interface.
+// namespace. Without one, namespaces have AF_UNIX, and an AF_NETLINK that knows no interface.
 type Networking interface {
 	// AddFamilies is called once for each namespace, before it is used.
 	AddFamilies(s *socket.Stack, ns *kernel.NetNamespace)
@@ -70,9 +70,7 @@ func (all *netStacks) newStack(ns *kernel.NetNamespace) *socket.Stack {
 	if network != nil {
 		network.AddFamilies(s, ns)
 	}
-	if _, err := s.Provider(unix.AF_NETLINK); err != nil {
-		netlink.Register(s, nil)
-	}
+	netlink.Register(s)
 	return s
 }
 
@@ -297,6 +295,19 @@ func shutdown(t *kernel.Task, a arch.Args) (uintptr, error) {
 // maxOption is the longest option value that is copied.
 const maxOption = 64 << 10
 
+// asksByValue says whether the value that getsockopt(2) fills in is also what it asks about.
+func asksByValue(level, name int) bool {
+	switch level {
+	case unix.IPPROTO_IP:
+		return name == unix.IP_MSFILTER || name == unix.MCAST_MSFILTER
+	case unix.IPPROTO_IPV6:
+		return name == unix.MCAST_MSFILTER
+	case unix.SOL_PACKET:
+		return name == unix.PACKET_HDRLEN
+	}
+	return false
+}
+
 func getsockopt(t *kernel.Task, a arch.Args) (uintptr, error) {
 	s, desc, err := socketAt(t, a.Int(0))
 	if err != nil {
@@ -310,14 +321,37 @@ func getsockopt(t *kernel.Task, a arch.Args) (uintptr, error) {
 	if n < 0 {
 		return 0, unix.EINVAL
 	}
+	level, name := int(a.Int(1)), int(a.Int(2))
+	// The length of a filter counts instructions.
+	filter := level == unix.SOL_SOCKET && name == unix.SO_GET_FILTER
+	if filter {
+		n = min(n, bpf.MaxLength) * bpf.SizeofInstruction
+	}
 	var short [64]byte
 	buf := short[:min(int(n), len(short))]
 	if int(n) > len(short) {
 		buf = make([]byte, min(n, maxOption))
 	}
-	m, err := s.GetSockOpt(socketTask{t}, int(a.Int(1)), int(a.Int(2)), buf)
+	if asksByValue(level, name) {
+		if err := t.CopyInBytes(a.Pointer(3), buf); err != nil {
+			return 0, err
+		}
+	}
+	m, err := s.GetSockOpt(socketTask{t}, level, name, buf)
 	if err != nil && err != unix.ERANGE {
 		return 0, err
+	}
+	if filter {
+		n = int32(m / bpf.SizeofInstruction)
+		if err == nil && m > 0 {
+			err = t.CopyOutBytes(a.Pointer(3), buf[:m])
+		} else {
+			err = nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		return 0, kernel.CopyOut(t, a.Pointer(4), &n)
 	}
 	if err == nil && m > 0 {
 		if err := t.CopyOutBytes(a.Pointer(3), buf[:m]); err != nil {

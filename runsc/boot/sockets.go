@@ -1,0 +1,29 @@
+package boot
+
+import (
+	"runtime"
+
+	"runsc/pkg/sentry/kernel"
+	"runsc/pkg/sentry/socket"
+	"runsc/pkg/sentry/socket/inet"
+	"runsc/pkg/sentry/socket/packet"
+	"runsc/pkg/tcpip/stack"
+)
+
+// networks gives every network namespace a stack of its own. It implements
+// syscalls.Networking.
+type networks struct{}
+
+// AddFamilies implements syscalls.Networking. The first namespace, that of the sandbox's
+// containers, begins with lo up; others with lo down, as in Linux.
+func (networks) AddFamilies(layer *socket.Stack, ns *kernel.NetNamespace) {
+	st := inet.NewStack(nil)
+	if ns.ID() == 1 {
+		inet.SetUp(st.NIC(1), true)
+	}
+	n := inet.Register(layer, st)
+	packet.Register(n)
+	// Nothing in the stack knows of the layer. So it goes when no task, file or socket of the
+	// namespace is left, and takes timers and goroutines of the stack with it.
+	runtime.AddCleanup(layer, (*stack.Stack).Close, st)
+}
