@@ -68,13 +68,16 @@ type Endpoint struct {
 
 	// use is held for reading by senders, so that fd is not closed while they use it.
 	use sync.RWMutex
-	fd  int // -1: closed
+	// open: fd is one. It is false after Close, and after a restore until Reopen.
+	open bool `state:"nosave"`
+	fd   int  `state:"nosave"`
 
-	attach sync.Mutex // guards the fields below; it is taken before use
-	// file is fd in Go's poller, by which the receiver waits.
-	file     *os.File
-	receiver *receiver // nil: not attached
-	running  sync.WaitGroup
+	attach     sync.Mutex // guards the fields below; it is taken before use
+	dispatcher stack.LinkDispatcher
+	// file is fd in Go's poller, by which the receiver waits; nil: not open.
+	file     *os.File       `state:"nosave"`
+	receiver *receiver      `state:"nosave"` // nil: none runs
+	running  sync.WaitGroup `state:"nosave"`
 }
 
 var _ stack.LinkEndpoint = (*Endpoint)(nil)
@@ -85,19 +88,40 @@ func New(o Options) (*Endpoint, error) {
 		unix.Close(o.FD)
 		return nil, fmt.Errorf("link by descriptor %d: unknown kind %d", o.FD, o.Kind)
 	}
-	if err := unix.SetNonblock(o.FD, true); err != nil {
-		unix.Close(o.FD)
-		return nil, fmt.Errorf("link by descriptor %d: %w", o.FD, err)
-	}
-	e := &Endpoint{kind: o.Kind, vnet: o.VNetHeader, noGRO: o.NoGRO, fd: o.FD}
-	e.file = os.NewFile(uintptr(o.FD), "link")
-	if err := e.file.SetReadDeadline(time.Time{}); err != nil { // it cannot be waited for
-		e.file.Close()
-		return nil, fmt.Errorf("link by descriptor %d: %w", o.FD, err)
-	}
+	e := &Endpoint{kind: o.Kind, vnet: o.VNetHeader, noGRO: o.NoGRO}
 	e.mtu.Store(o.MTU)
 	e.addr.Store(&o.LinkAddress)
+	if err := e.Reopen(o.FD); err != nil {
+		return nil, err
+	}
 	return e, nil
+}
+
+// Reopen gives an Endpoint that has none a descriptor of the same kind, which it takes as New does,
+// and goes on to deliver if it is attached. An Endpoint has none after Close, and when it comes out
+// of a saved state.
+func (e *Endpoint) Reopen(fd int) error {
+	e.attach.Lock()
+	defer e.attach.Unlock()
+	if e.file != nil {
+		unix.Close(fd)
+		return fmt.Errorf("link by descriptor %d: it is open", fd)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("link by descriptor %d: %w", fd, err)
+	}
+	file := os.NewFile(uintptr(fd), "link")
+	if err := file.SetReadDeadline(time.Time{}); err != nil { // it cannot be waited for
+		file.Close()
+		return fmt.Errorf("link by descriptor %d: %w", fd, err)
+	}
+	e.file = file
+	e.use.Lock()
+	e.fd, e.open = fd, true
+	e.use.Unlock()
+	e.receive()
+	return nil
 }
 
 // MTU implements stack.LinkEndpoint.
@@ -150,12 +174,19 @@ func (e *Endpoint) Attach(d stack.LinkDispatcher) {
 	e.attach.Lock()
 	defer e.attach.Unlock()
 	e.detach()
-	if d == nil || e.file == nil {
+	e.dispatcher = d
+	e.receive()
+}
+
+// receive starts the receiver if there is something to receive from and to deliver to. attach is
+// held.
+func (e *Endpoint) receive() {
+	if e.dispatcher == nil || e.file == nil {
 		return
 	}
-	r := newReceiver(e, d)
+	r, file := newReceiver(e, e.dispatcher), e.file
 	e.receiver = r
-	e.running.Go(func() { r.run(e.file) })
+	e.running.Go(func() { r.run(file) })
 }
 
 // detach ends the receiver. attach is held.
@@ -171,7 +202,7 @@ func (e *Endpoint) detach() {
 	e.receiver = nil
 }
 
-// Close implements stack.LinkEndpoint.
+// Close implements stack.LinkEndpoint. What is sent afterwards is dropped.
 func (e *Endpoint) Close() {
 	e.attach.Lock()
 	defer e.attach.Unlock()
@@ -182,7 +213,7 @@ func (e *Endpoint) Close() {
 	e.use.Lock()
 	defer e.use.Unlock()
 	e.file.Close()
-	e.file, e.fd = nil, -1
+	e.file, e.open, e.dispatcher = nil, false, nil
 }
 
 // iovec describes b, which is not empty.

@@ -413,6 +413,40 @@ func TestClose(t *testing.T) {
 	r.run(nil) // a closed file: it ends
 }
 
+func TestReopen(t *testing.T) {
+	e, _ := datagrams(t, Options{})
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[1])
+	d, err := unix.Dup(fds[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Reopen(d); err == nil || open(d) {
+		t.Errorf("Reopen of an open link: %v, descriptor open: %v", err, open(d))
+	}
+	e.Close()
+	q := newQueue(t, e) // nothing comes yet
+	if err := e.Reopen(fds[0]); err != nil {
+		t.Fatal(err)
+	}
+	unix.Write(fds[1], frameOf("x"))
+	p := q.next(t)
+	if bytesOf(p) != "x" {
+		t.Errorf("got %q", bytesOf(p))
+	}
+	p.Release()
+	if err := e.WritePackets([]*buffer.Packet{raw(linkA, linkB, []byte("y"))}); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 100)
+	if n, err := unix.Read(fds[1], b); err != nil || string(b[:n]) != string(frameOf("y")) {
+		t.Errorf("%q, %v", b[:n], err)
+	}
+}
+
 // A socket whose reads fail is tried again, and Attach(nil) ends that too.
 func TestReadErrors(t *testing.T) {
 	// A socket that can be waited for but not received from.

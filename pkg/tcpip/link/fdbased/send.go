@@ -39,7 +39,7 @@ func (e *Endpoint) WritePackets(pkts []*buffer.Packet) error {
 	e.use.RLock()
 	defer e.use.RUnlock()
 	var err error
-	if e.fd < 0 {
+	if !e.open {
 		for _, p := range pkts {
 			p.Release()
 		}

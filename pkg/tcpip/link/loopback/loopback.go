@@ -59,8 +59,8 @@ type Endpoint struct {
 	queued atomic.Int64
 
 	mu sync.Mutex // guards the fields below
-	// idle is signalled when draining becomes false.
-	idle       sync.Cond
+	// idle is signalled when draining becomes false. Its lock is mu, set before it is waited for.
+	idle       sync.Cond `state:"nosave"`
 	dispatcher stack.LinkDispatcher
 	closed     bool
 	// draining: some goroutine is the drainer.
@@ -82,7 +82,6 @@ var (
 // New makes a loopback link with the MTU of Linux.
 func New() *Endpoint {
 	e := &Endpoint{}
-	e.idle.L = &e.mu
 	e.mtu.Store(DefaultMTU)
 	return e
 }
@@ -136,6 +135,7 @@ func (e *Endpoint) Close() {
 // meanwhile.
 func (e *Endpoint) detach() {
 	e.dispatcher = nil
+	e.idle.L = &e.mu
 	for {
 		for _, p := range e.queue[e.head:] {
 			p.Release()

@@ -6,6 +6,8 @@
 // seen whole, and its checksum may not be complete yet. Those that are sent are seen before the
 // link below has them, in the order of the calls of WritePackets.
 //
+// A link that comes out of a saved state is not looked at any more: it passes packets on.
+//
 // Locks: Endpoint.mu guards the output, and is held while it is written. It is a leaf but for what
 // the file's write(2) does.
 package sniffer
@@ -46,10 +48,10 @@ type Endpoint struct {
 	stack.LinkEndpoint
 	clock tcpip.Clock
 	name  string
-	text  func(string)
+	text  func(string) `state:"nosave"`
 
 	mu     sync.Mutex // guards the fields below
-	pcap   *pcap      // nil: none, or it has ended
+	pcap   *pcap      `state:"nosave"` // nil: none, or it has ended
 	pieces [][]byte
 	head   []byte // of the packet that is being described
 	line   []byte
