@@ -381,7 +381,7 @@ func (n *Namespace) newLink(r *request) error {
 		return n.changeLink(r, a, nic)
 	}
 	if r.typ == unix.RTM_SETLINK || r.flags&unix.NLM_F_CREATE == 0 {
-		if !given {
+		if !given && r.typ == unix.RTM_SETLINK {
 			return refuse(unix.EINVAL, "neither an index nor a name is given")
 		}
 		return unix.ENODEV
