@@ -55,6 +55,13 @@ type SyscallPatcher interface {
 	TrampolineSize() uintptr
 }
 
+// ProcessIDAnswerer is an AddressSpace in which patched call sites of getpid(2) can do without
+// the sentry.
+type ProcessIDAnswerer interface {
+	// AnswerProcessID makes them return pid; 0: they ask. It may be called at any time.
+	AnswerProcessID(pid int32)
+}
+
 // SyscallPatch is the change of one call site.
 type SyscallPatch interface {
 	// Range is what is replaced.

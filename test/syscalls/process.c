@@ -2,12 +2,16 @@
 
 /* Processes: fork, vfork, clone, clone3, exit, wait4, waitid, sessions, prctl, pidfd, sched. */
 #include "test.h"
+#include <linux/filter.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/times.h>
+#include <sys/user.h>
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -806,4 +810,89 @@ TEST(setns_unshare_files)
 	CHECK_ERRNO(unshare(0x1), EINVAL);
 	CHECK_ERRNO(setns(0, 0), EINVAL);
 	CHECK_ERRNO(setns(-1, 0), EBADF);
+}
+
+/* A loop over one call site, which a kernel may have made cheap. */
+static void hot_getpid(pid_t want)
+{
+	for (int i = 0; i < 200; i++)
+		CHECK_EQ(getpid(), want);
+}
+
+static void *hot_getpid_thread(void *arg)
+{
+	hot_getpid(*(pid_t *)arg);
+	return NULL;
+}
+
+TEST(getpid_that_is_hot_follows_fork_vfork_and_threads)
+{
+	pid_t me = getpid();
+	hot_getpid(me);
+	CHILD(c)
+	{
+		CHECK(getpid() != me);
+		hot_getpid(gettid_());
+		CHILD(d) hot_getpid(gettid_());
+		CHECK_EXIT(d, 0);
+	}
+	CHECK_EXIT(c, 0);
+	pthread_t th;
+	CHECK_EQ(pthread_create(&th, NULL, hot_getpid_thread, &me), 0);
+	hot_getpid(me);
+	CHECK_EQ(pthread_join(th, NULL), 0);
+	pid_t v = vfork();
+	if (v == 0) {
+		pid_t mine = (pid_t)gettid_();
+		for (int i = 0; i < 200; i++)
+			if (getpid() != mine || mine == me)
+				_exit(1);
+		_exit(0);
+	}
+	CHECK_EXIT(v, 0);
+	hot_getpid(me);
+}
+
+TEST(getpid_that_is_hot_meets_a_filter)
+{
+	hot_getpid(getpid());
+	struct sock_filter code[] = {
+		{BPF_LD | BPF_W | BPF_ABS, 0, 0, 0},
+		{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_getpid},
+		{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EXDEV},
+		{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+	};
+	struct sock_fprog prog = {4, code};
+	SYS(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	SYS(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog));
+	for (int i = 0; i < 200; i++) /* the C library knows of no error */
+		CHECK_EQ(getpid(), -EXDEV);
+	CHILD(c) for (int i = 0; i < 200; i++) CHECK_EQ(getpid(), -EXDEV);
+	CHECK_EXIT(c, 0);
+}
+
+TEST(getpid_that_is_hot_is_seen_by_a_tracer)
+{
+	CHILD(c)
+	{
+		hot_getpid(getpid());
+		SYS(ptrace(PTRACE_TRACEME, 0, 0, 0));
+		raise(SIGSTOP);
+		hot_getpid(getpid());
+	}
+	int status, calls = 0;
+	CHECK_EQ(waitpid(c, &status, 0), c);
+	CHECK(WIFSTOPPED(status));
+	for (;;) {
+		SYS(ptrace(PTRACE_SYSCALL, c, 0, 0));
+		CHECK_EQ(waitpid(c, &status, 0), c);
+		if (!WIFSTOPPED(status))
+			break;
+		struct user_regs_struct regs;
+		SYS(ptrace(PTRACE_GETREGS, c, 0, &regs));
+		if (regs.orig_rax == SYS_getpid)
+			calls++;
+	}
+	CHECK_EQ(WEXITSTATUS(status), 0);
+	CHECK_EQ(calls, 2 * 201);
 }

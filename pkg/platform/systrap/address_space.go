@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/platform"
 	"runsc/pkg/platform/affinity"
 	"runsc/pkg/platform/hostmap"
 	"runsc/pkg/sentry/arch"
@@ -24,6 +25,15 @@ type addressSpace struct {
 	broken    []*thread  // those that could not be made
 	ended     bool       // died was here
 }
+
+// AnswerProcessID implements platform.ProcessIDAnswerer.
+func (as *addressSpace) AnswerProcessID(pid int32) {
+	as.Mu.Lock() // the window must be this process's
+	defer as.Mu.Unlock()
+	set(&as.page.pid, uint32(pid))
+}
+
+var _ platform.ProcessIDAnswerer = (*addressSpace)(nil)
 
 // thread is a thread of a stub process that runs application code of one context at a time.
 type thread struct {

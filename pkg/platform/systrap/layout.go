@@ -186,6 +186,7 @@ const (
 const (
 	offSelf      = 16 * 5 // shared.self
 	offPatchFlag = 24     // orderPage.patch
+	offProcessID = 28     // orderPage.pid
 )
 
 // orderPage is the beginning of a process's window; calls begin at offCalls.
@@ -197,6 +198,7 @@ type orderPage struct {
 	copyOfSeq uint32                           // what the helper writes to done
 	parent    uint32                           // the sentry's process ID: without it, the process ends
 	patch     uint32                           // patched calls may be answered without a signal
+	pid       uint32                           // what getpid(2) answers, 0 if the sentry is to be asked
 	altStack  struct{ sp, flags, size uint64 } // of the thread that is being made
 }
 
@@ -212,5 +214,6 @@ var (
 	_ = [offStackTop - 0x100]struct{}{}[unsafe.Sizeof(shared{})]
 	_ = [1]struct{}{}[unsafe.Offsetof(shared{}.self)-offSelf]
 	_ = [1]struct{}{}[unsafe.Offsetof(orderPage{}.patch)-offPatchFlag]
+	_ = [1]struct{}{}[unsafe.Offsetof(orderPage{}.pid)-offProcessID]
 	_ = [offCalls]struct{}{}[unsafe.Sizeof(orderPage{})]
 )

@@ -48,6 +48,7 @@ func (t *Task) SetSeccompStrict() error {
 	if t.seccomp.mode == unix.SECCOMP_MODE_FILTER {
 		return unix.EINVAL
 	}
+	t.mm.AskForProcessID()
 	t.seccomp.mode = unix.SECCOMP_MODE_STRICT
 	return nil
 }
@@ -78,6 +79,7 @@ func (t *Task) AddSeccompFilter(insns []bpf.Instruction, log, tsync bool) (int32
 	}
 	fs := append(append([]seccompFilter(nil), t.seccomp.filters...), seccompFilter{p, log})
 	n := seccompState{mode: unix.SECCOMP_MODE_FILTER, filters: fs, total: total}
+	t.mm.AskForProcessID()
 	t.seccomp = n
 	if tsync {
 		for _, s := range t.tg.tasksSnapshot() {

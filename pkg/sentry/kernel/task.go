@@ -290,6 +290,14 @@ func (t *Task) ThreadID() int32 { return t.pids.nrs[t.pids.ns.level] }
 // PID is getpid(2).
 func (t *Task) PID() int32 { return t.tg.PID() }
 
+// AnswerProcessID lets the platform answer getpid(2) by itself from now on, if nobody is to
+// see each call.
+func (t *Task) AnswerProcessID(pid int32) {
+	if !t.hasSyscallHooks() && t.k.tracer.Load() == nil {
+		t.mm.AnswerProcessID(pid)
+	}
+}
+
 // RootTID and RootTGID implement context.ThreadID.
 func (t *Task) RootTID() int32 { return t.pids.nrs[0] }
 

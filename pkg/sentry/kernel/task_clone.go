@@ -108,6 +108,9 @@ func (t *Task) Clone(a *CloneArgs) (*Task, int32, error) {
 	if a.Flags&unix.CLONE_VM != 0 {
 		m = t.mm
 		m.IncUsers()
+		if a.Flags&unix.CLONE_THREAD == 0 {
+			m.AskForProcessID()
+		}
 	} else {
 		var err error
 		if m, err = t.mm.Fork(); err != nil {

@@ -94,6 +94,9 @@ type MemoryManager struct {
 
 	users atomic.Int32
 
+	processIDMu     sync.Mutex // guards askForProcessID
+	askForProcessID bool
+
 	mappingMu sync.RWMutex // guards the fields below
 	vmas      vmaSet
 	layout    layout

@@ -244,6 +244,31 @@ func (m *MemoryManager) PatchedReturn(ip uintptr) (uintptr, bool) {
 	return 0, false
 }
 
+// AnswerProcessID lets getpid(2) of this address space do without the sentry where the platform
+// can, unless AskForProcessID was called before.
+func (m *MemoryManager) AnswerProcessID(pid int32) {
+	as, ok := m.as.(platform.ProcessIDAnswerer)
+	if !ok {
+		return
+	}
+	m.processIDMu.Lock()
+	defer m.processIDMu.Unlock()
+	if !m.askForProcessID {
+		as.AnswerProcessID(pid)
+	}
+}
+
+// AskForProcessID ends that for good: the caller, who runs in the address space, shares it with
+// another process from now on, or filters its system calls.
+func (m *MemoryManager) AskForProcessID() {
+	m.processIDMu.Lock()
+	defer m.processIDMu.Unlock()
+	m.askForProcessID = true
+	if as, ok := m.as.(platform.ProcessIDAnswerer); ok {
+		as.AnswerProcessID(0)
+	}
+}
+
 // UnpatchSyscalls takes all patches back, for good. What they were is kept: threads may be
 // about to return to them.
 func (m *MemoryManager) UnpatchSyscalls() {

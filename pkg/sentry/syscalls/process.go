@@ -367,7 +367,11 @@ func waitidResult(t *kernel.Task, a arch.Args, r kernel.WaitResult, err error) (
 	return 0, nil
 }
 
-func getpid(t *kernel.Task, a arch.Args) (uintptr, error) { return uintptr(t.PID()), nil }
+func getpid(t *kernel.Task, a arch.Args) (uintptr, error) {
+	pid := t.PID()
+	t.AnswerProcessID(pid)
+	return uintptr(pid), nil
+}
 func gettid(t *kernel.Task, a arch.Args) (uintptr, error) { return uintptr(t.ThreadID()), nil }
 
 func getppid(t *kernel.Task, a arch.Args) (uintptr, error) {
