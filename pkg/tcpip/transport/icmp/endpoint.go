@@ -95,13 +95,13 @@ func (e *Endpoint) prepare(f *datagram.Flow, pkt *buffer.Packet, o *tcpip.SendOp
 	return h, err
 }
 
-// HandlePacket implements stack.TransportEndpoint.
+// HandlePacket implements stack.TransportEndpoint. The network protocol has checked the checksum.
 func (e *Endpoint) HandlePacket(id stack.TransportID, pkt *buffer.Packet) {
 	b, ok := pkt.Peek(header.ICMPv4Size)
 	if ok {
 		_, ok = e.protocol.echo(b[0])
 	}
-	if !ok || !e.Takes(pkt) || !checksumOK(pkt) {
+	if !ok || !e.Takes(pkt) {
 		pkt.Release()
 		return
 	}

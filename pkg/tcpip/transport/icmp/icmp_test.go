@@ -9,9 +9,11 @@ import (
 
 	"runsc/pkg/bpf"
 	"runsc/pkg/tcpip"
+	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/link/capture"
 	"runsc/pkg/tcpip/link/pipe"
+	"runsc/pkg/tcpip/stack"
 	"runsc/pkg/tcpip/transport/icmp"
 	. "runsc/pkg/tcpip/transport/internal/nettest"
 	"runsc/pkg/waiter"
@@ -328,4 +330,39 @@ func FuzzPacket(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestPortsOfMessages(t *testing.T) {
+	for _, v := range families {
+		p := icmp.New4(nil)
+		if v.v6 {
+			p = icmp.New6(nil)
+		}
+		for _, c := range []struct {
+			message  string
+			src, dst uint16
+			ok       bool
+		}{
+			{echo(v.request, 1, "")[:4] + "\xab\xcd\x00\x01", 0xabcd, 0, true}, {echo(v.reply, 1, "")[:4] + "\xab\xcd\x00\x01x", 0, 0xabcd, true},
+			{echo(v.unreachable, 1, ""), 0, 0, true}, {echo(v.reply, 1, "")[:7], 0, 0, false},
+		} {
+			pkt := buffer.NewFrom([]byte(c.message))
+			if src, dst, ok := p.ParsePorts(pkt); src != c.src || dst != c.dst || ok != c.ok || pkt.Len() != len(c.message) {
+				t.Errorf("%s: ports of %x are %d and %d, %v", v.name, c.message, src, dst, ok)
+			}
+			p.HandleUnknown(stack.TransportID{}, pkt)
+		}
+		if p.Number() != v.protocol {
+			t.Errorf("%s: number %d", v.name, p.Number())
+		}
+	}
+}
+
+func TestOnlyRepliesAreReceived(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, false)
+	for _, m := range []string{echo(header.ICMPv4Echo, 1, ""), "short", ""} {
+		e.HandlePacket(stack.TransportID{}, buffer.NewFrom([]byte(m)))
+	}
+	WantError(t, e, unix.EAGAIN)
 }

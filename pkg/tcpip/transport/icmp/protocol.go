@@ -2,10 +2,8 @@ package icmp
 
 import (
 	"runsc/pkg/tcpip/buffer"
-	"runsc/pkg/tcpip/checksum"
 	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/stack"
-	"runsc/pkg/tcpip/transport/internal/datagram"
 )
 
 // Protocol finds the sockets of echo replies in one stack, for one version of ICMP.
@@ -52,16 +50,3 @@ func (p *Protocol) HandleUnknown(_ stack.TransportID, pkt *buffer.Packet) { pkt.
 
 // Close implements stack.TransportProtocol.
 func (p *Protocol) Close() {}
-
-// checksumOK checks the checksum of a whole message, which covers nothing else (RFC 792), or a
-// pseudo-header as well (RFC 4443 section 2.3).
-func checksumOK(pkt *buffer.Packet) bool {
-	if pkt.Checksum != buffer.ChecksumUnknown {
-		return true
-	}
-	sum := uint32(0)
-	if pkt.Source.Is6() {
-		sum = checksum.PseudoHeader(header.ProtocolICMPv6, pkt.Source, pkt.Destination, uint32(pkt.Len()))
-	}
-	return checksum.OK(datagram.Sum(pkt, sum))
-}

@@ -10,6 +10,7 @@ import (
 
 	"runsc/pkg/bpf"
 	"runsc/pkg/tcpip"
+	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/link/capture"
 	"runsc/pkg/tcpip/link/pipe"
@@ -500,4 +501,25 @@ func FuzzPacket(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestAuxdataKnowsVerifiedChecksums(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, true, experimental)
+	p := buffer.NewFrom([]byte(frame(linkB, linkA, experimental, "x")))
+	p.Checksum = buffer.ChecksumVerified
+	h.Wire.InjectPacket(0, p)
+	if r := WantData(t, e, "x"); r.Control.Auxdata.Status != packet.StatusUser|packet.StatusChecksumValid {
+		t.Errorf("%+v", r.Control.Auxdata)
+	}
+}
+
+func TestFrameWithoutTheHeaderItShouldHave(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, false, experimental)
+	p := buffer.NewFrom([]byte("header lost"))
+	p.Consume(6)
+	e.HandleFrame(EthID, p)
+	e.HandleFrame(77, buffer.NewFrom([]byte("no interface")))
+	WantError(t, e, unix.EAGAIN)
 }

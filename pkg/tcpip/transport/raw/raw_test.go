@@ -10,6 +10,7 @@ import (
 
 	"runsc/pkg/bpf"
 	"runsc/pkg/tcpip"
+	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/checksum"
 	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/link/capture"
@@ -563,4 +564,35 @@ func FuzzPacket(f *testing.F) {
 			Receive(e, tcpip.ReceiveOptions{})
 		}
 	})
+}
+
+func TestFilledInOptionsAreSeen(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, false, experimental)
+	p := make([]byte, 28, 32)
+	header.IPv4(p).Encode(header.IPv4Fields{TotalLength: 32, TTL: 1, Protocol: experimental, Source: Addr4(2), Destination: Addr4(1),
+		Options: []byte{header.IPv4OptionRecordRoute, 7, 4, 0, 0, 0, 0}})
+	h.Inject(append(p, "data"...))
+	s, r, err := Receive(e, tcpip.ReceiveOptions{})
+	own := Addr4(1).As4()
+	if err != nil || len(s) != 32 || s[23:27] != string(own[:]) || s[28:] != "data" || len(r.Control.IPOptions) != 8 {
+		t.Errorf("received %x, %x, %v", s, r.Control.IPOptions, err)
+	}
+}
+
+func TestPacketsWithoutANetworkHeader(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, false, experimental)
+	e.HandleRaw(buffer.NewFrom([]byte("data")))
+	WantData(t, e, "data")
+}
+
+func TestErrorAfterMore(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, false, experimental)
+	ok(t, e.Connect(To(Addr4(2), 0)))
+	_, err := e.Send(&Bytes{B: []byte("x")}, tcpip.SendOptions{More: true})
+	ok(t, err)
+	h.Wire.SetError(unix.ENETDOWN)
+	want(t, Send(e, "y"), unix.ENETDOWN)
 }

@@ -82,9 +82,9 @@ func (e *Endpoint) NoChecksumTX() bool { return e.noCheckTX.Load() }
 func (e *Endpoint) NoChecksumRX() bool { return e.noCheckRX.Load() }
 
 // SetCork is UDP_CORK: sends are put together to one datagram, which goes when the option is turned
-// off.
+// off, or is off already and the datagram was begun by MSG_MORE.
 func (e *Endpoint) SetCork(on bool) error {
-	if e.corked.Swap(on) == on || on {
+	if e.corked.Store(on); on {
 		return nil
 	}
 	e.sendMu.Lock()

@@ -10,6 +10,7 @@ import (
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/link/capture"
+	"runsc/pkg/tcpip/stack"
 	. "runsc/pkg/tcpip/transport/internal/nettest"
 	"runsc/pkg/tcpip/transport/udp"
 	"runsc/pkg/waiter"
@@ -100,6 +101,10 @@ func TestErrorQueue(t *testing.T) {
 		if e.Readiness(waiter.EventErr) != 0 {
 			t.Error("an error is shown")
 		}
+		ok(t, SendTo(e, "lost", To(v.lo, 9)))
+		_, err = e.Receive(&Buffer{Room: 9, Err: unix.EFAULT}, tcpip.ReceiveOptions{ErrorQueue: true})
+		want(t, err, unix.EFAULT)
+		e.TakeError()
 		// A last one taken from the queue is not pending any more.
 		ok(t, SendTo(e, "third", To(v.lo, 9)))
 		WantQueuedError(t, e)
@@ -342,6 +347,26 @@ func TestUnknownPortIsAnswered(t *testing.T) {
 			t.Errorf("%d NoPorts, %d InErrors, %d InCsumErrors, %d IgnoredMulti", s.NoPorts.Load(), s.InErrors.Load(), s.InCsumErrors.Load(), s.IgnoredMulti.Load())
 		}
 	})
+}
+
+func TestSourceQuenchIsIgnored(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, false)
+	recvErr(e, families[0])
+	ok(t, e.Connect(To(Addr4(2), 5000)))
+	// RFC 6633 section 4. Package ipv4 does not even tell.
+	e.HandleError(stack.TransportID{RemoteAddr: Addr4(2), RemotePort: 5000}, stack.TransportError{Origin: 2, Type: header.ICMPv4SourceQuench, Errno: unix.EPROTO}, nil)
+	want(t, e.TakeError(), nil)
+}
+
+func TestImpossibleOptionsAreTooLong(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, false)
+	o := e.Options()
+	o.Mu.Lock()
+	o.IPOptions4 = make([]byte, 44)
+	o.Mu.Unlock()
+	want(t, SendTo(e, "x", To(Loopback4, 9)), unix.EMSGSIZE)
 }
 
 func TestNeighbourThatIsNotThereIsASoftError(t *testing.T) {

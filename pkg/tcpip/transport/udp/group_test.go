@@ -238,6 +238,16 @@ func TestMembershipsAreBounded(t *testing.T) {
 	}
 }
 
+func TestInterfaceHasTooManyGroups(t *testing.T) {
+	h := host(t)
+	a := netip.MustParseAddr("239.10.0.0")
+	for ; h.Eth.JoinGroup(a) == nil; a = a.Next() {
+	}
+	e := endpoint(t, h, false)
+	want(t, e.JoinGroup(tcpip.GroupMembership{Group: families[0].group, NIC: EthID}), unix.ENOBUFS)
+	want(t, e.LeaveGroup(tcpip.GroupMembership{Group: families[0].group, NIC: EthID}), unix.EADDRNOTAVAIL)
+}
+
 func TestInterfaceOfAMembership(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, false)
@@ -254,6 +264,7 @@ func TestInterfaceOfAMembership(t *testing.T) {
 		t.Error("the route was not asked")
 	}
 	want(t, e.LeaveGroup(by(Addr4(9))), unix.EADDRNOTAVAIL)
+	want(t, e.LeaveGroup(tcpip.GroupMembership{Group: Addr4(9)}), unix.EADDRNOTAVAIL)
 	ok(t, e.LeaveGroup(by(netip.MustParseAddr("0.0.0.0"))))
 	if h.Eth.InGroup(g) || !h.Lo.InGroup(g) {
 		t.Error("another interface's was left")
@@ -262,7 +273,10 @@ func TestInterfaceOfAMembership(t *testing.T) {
 	want(t, e.LeaveGroup(by(Loopback4)), unix.EADDRNOTAVAIL)
 	ok(t, e.JoinGroup(tcpip.GroupMembership{Group: g, NIC: EthID}))
 	ok(t, h.RemoveNIC(EthID))
-	e.Close() // the interface is gone
+	// Neither an interface nor a route.
+	want(t, e.JoinGroup(by(netip.Addr{})), unix.ENODEV)
+	want(t, e.LeaveGroup(by(netip.Addr{})), unix.ENODEV)
+	e.Close()
 }
 
 func TestBroadcast(t *testing.T) {

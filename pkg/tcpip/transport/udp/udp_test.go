@@ -478,7 +478,7 @@ func TestReceiveSemantics(t *testing.T) {
 	WantError(t, b, unix.EAGAIN) // the rest is gone
 
 	send("")
-	if b.Readiness(waiter.EventIn) == 0 || b.ReceiveQueued() != 0 {
+	if b.Readiness(waiter.EventIn) == 0 || b.ReceiveQueued() != 0 || b.SendQueued() != 0 {
 		t.Error("an empty datagram is not readable")
 	}
 	if r := WantData(t, b, ""); !r.From.Addr.IsValid() {
@@ -656,6 +656,17 @@ func TestReuse(t *testing.T) {
 	})
 }
 
+func TestReuseMayBeAgreedToLater(t *testing.T) {
+	h := host(t)
+	a, b := bound(t, h, false, Loopback4, 5000), endpoint(t, h, false)
+	b.Options().ReuseAddress.Store(true)
+	b.ReuseChanged() // not bound: nothing to tell
+	want(t, b.Bind(To(Loopback4, 5000)), unix.EADDRINUSE)
+	a.Options().ReuseAddress.Store(true)
+	a.ReuseChanged()
+	ok(t, b.Bind(To(Loopback4, 5000)))
+}
+
 func TestBindToDevice(t *testing.T) {
 	n := New(t, pipe.Options{}, udp.New)
 	a := endpoint(t, n.A, false)
@@ -746,4 +757,46 @@ func TestTimestamps(t *testing.T) {
 	if r := WantData(t, b, "x"); !r.Control.Timestamp.Equal(h.Clock.Now()) {
 		t.Errorf("arrived at %v, not %v", r.Control.Timestamp, h.Clock.Now())
 	}
+}
+
+func TestNoPortIsLeft(t *testing.T) {
+	h := host(t)
+	h.Settings().PortLow.Store(40000)
+	h.Settings().PortHigh.Store(40000)
+	taken := bound(t, h, false, netip.Addr{}, 0)
+	if got := taken.LocalAddress().Port; got != 40000 {
+		t.Fatalf("port %d", got)
+	}
+	e := endpoint(t, h, false)
+	want(t, e.Bind(To(Loopback4, 0)), unix.EADDRINUSE)
+	want(t, e.Connect(To(Loopback4, 9)), unix.EAGAIN)
+	want(t, SendTo(e, "x", To(Loopback4, 9)), unix.EAGAIN)
+	taken.Close()
+	ok(t, SendTo(e, "x", To(Loopback4, 9)))
+	e.Close()
+	want(t, SendTo(e, "x", To(Loopback4, 9)), unix.EAGAIN)
+}
+
+// TestSamePeerTwice has two sockets with the same four numbers: the last one is the one.
+func TestSamePeerTwice(t *testing.T) {
+	h := host(t)
+	a, b := endpoint(t, h, false), endpoint(t, h, false)
+	for _, e := range []*udp.Endpoint{a, b} {
+		e.Options().ReuseAddress.Store(true)
+		ok(t, e.Bind(To(Loopback4, 5000)))
+		ok(t, e.Connect(To(Loopback4, 6000)))
+	}
+	peer := bound(t, h, false, Loopback4, 6000)
+	ok(t, SendTo(peer, "x", To(Loopback4, 5000)))
+	WantData(t, b, "x")
+	WantError(t, a, unix.EAGAIN)
+}
+
+func TestScopeAgainstDevice(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, true)
+	ok(t, e.SetDevice(LoID))
+	want(t, e.Bind(tcpip.FullAddress{Addr: LinkLocal(1), NIC: EthID}), unix.EINVAL)
+	ok(t, e.SetDevice(EthID))
+	ok(t, e.Bind(To(LinkLocal(1), 0))) // the device's
 }

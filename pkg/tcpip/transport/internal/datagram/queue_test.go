@@ -9,6 +9,8 @@ import (
 
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/buffer"
+	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/stack"
 )
 
 // model is what a Queue does, in the plainest way.
@@ -222,5 +224,31 @@ func TestPendingErrorIsTakenOnce(t *testing.T) {
 	q.SetPending(unix.EPROTO)
 	if q.TakePending() != unix.EPROTO || q.TakePending() != nil {
 		t.Error("it is not taken once")
+	}
+}
+
+func TestSeverity(t *testing.T) {
+	for _, c := range []struct {
+		e          stack.TransportError
+		mode       int32
+		told, hard bool
+	}{
+		{stack.TransportError{Origin: OriginICMP, Type: header.ICMPv4SourceQuench}, 0, false, false},
+		{stack.TransportError{Origin: OriginICMP, Type: header.ICMPv4Redirect}, 0, false, false},
+		{stack.TransportError{Origin: OriginICMP, Type: header.ICMPv4Unreachable, Code: header.ICMPv4FragmentationNeeded}, tcpip.MTUDiscoveryDont, false, false},
+		{stack.TransportError{Origin: OriginICMP, Type: header.ICMPv4Unreachable, Code: 200}, 0, true, false},
+		{stack.TransportError{Origin: OriginICMP6, Type: header.ICMPv6PacketTooBig}, tcpip.MTUDiscoveryDont, true, false},
+		{stack.TransportError{Origin: OriginICMP6, Type: header.ICMPv6PacketTooBig}, tcpip.MTUDiscoveryOmit, false, false},
+		{stack.TransportError{Origin: OriginICMP6, Type: header.ICMPv6PacketTooBig}, tcpip.MTUDiscoveryInterface, false, false},
+		{stack.TransportError{Origin: OriginICMP6, Type: header.ICMPv6Unreachable, Code: 200}, 0, true, false},
+		{stack.TransportError{Origin: OriginLocal, Hard: true}, 0, true, true},
+		{stack.TransportError{Origin: OriginLocal}, 0, true, false},
+	} {
+		if told, hard := severity(&c.e, c.mode); told != c.told || hard != c.hard {
+			t.Errorf("%+v with mode %d: %v, %v", c.e, c.mode, told, hard)
+		}
+	}
+	if Dropped.Error() == "" {
+		t.Error("Dropped has no name")
 	}
 }

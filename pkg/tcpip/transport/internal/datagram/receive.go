@@ -6,7 +6,7 @@ import (
 	"runsc/pkg/tcpip"
 )
 
-// bytesOf makes a Sink's input of a plain slice.
+// writeBytes hands b to dst, as much as fits.
 func writeBytes(dst tcpip.Sink, b []byte) (int, error) {
 	if b = b[:min(len(b), dst.Len())]; len(b) == 0 {
 		return 0, nil

@@ -93,9 +93,6 @@ func (s *Socket) Init(st *stack.Stack, kind Kind, handler stack.TransportEndpoin
 // Stack is the stack that the socket is of.
 func (s *Socket) Stack() *stack.Stack { return s.stack }
 
-// Kind is what the Socket was made with.
-func (s *Socket) Kind() Kind { return s.kind }
-
 // Options implements tcpip.Endpoint.
 func (s *Socket) Options() *tcpip.SocketOptions { return &s.opts }
 
@@ -248,10 +245,7 @@ func (s *Socket) reserve(port uint16) error {
 		return err
 	}
 	s.reservation, s.port = r, r.Port
-	if err := s.register(); err != nil {
-		s.release()
-		return err
-	}
+	s.register()
 	return nil
 }
 
@@ -264,7 +258,7 @@ func (s *Socket) release() {
 }
 
 // register makes the demultiplexer know the socket as it is bound and connected now. s.mu is held.
-func (s *Socket) register() error {
+func (s *Socket) register() {
 	old := s.binding
 	v4, v6 := s.families()
 	b := &stack.Binding{
@@ -281,16 +275,15 @@ func (s *Socket) register() error {
 		b.V4, b.V6 = s.remote.Addr.Is4(), s.remote.Addr.Is6()
 	}
 	if old != nil && old.ID == b.ID && old.V4 == b.V4 && old.V6 == b.V6 && old.NIC == b.NIC {
-		return nil
+		return
 	}
 	if err := s.stack.Register(b); err != nil {
-		return err
+		panic("datagram: bindings that may all coexist do not: " + err.Error())
 	}
 	s.binding = b
 	if old != nil {
 		s.stack.Unregister(old)
 	}
-	return nil
 }
 
 // ReuseChanged tells that SO_REUSEADDR or SO_REUSEPORT was set.
@@ -328,14 +321,10 @@ func (s *Socket) SetDevice(nic tcpip.NICID) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old := s.opts.Device.Swap(int32(nic))
+	s.opts.Device.Store(int32(nic))
 	s.route = nil
-	if s.binding == nil {
-		return nil
-	}
-	if err := s.register(); err != nil {
-		s.opts.Device.Store(old)
-		return err
+	if s.binding != nil {
+		s.register()
 	}
 	return nil
 }
@@ -377,7 +366,6 @@ func (s *Socket) Connect(addr tcpip.FullAddress) error {
 	if r.Broadcast && !s.opts.Broadcast.Load() {
 		return unix.EACCES
 	}
-	local, source, wasScope, remote, wasConnected := s.local, s.source, s.scope, s.remote, s.connected.Load()
 	if !s.source.IsValid() {
 		s.source = unspecifiedIsNone(r.Source)
 	}
@@ -393,14 +381,9 @@ func (s *Socket) Connect(addr tcpip.FullAddress) error {
 	}
 	s.connected.Store(true)
 	if s.kind.Ports {
-		err = s.register()
+		s.register()
 	} else {
 		s.match.Store(&match{local: unspecifiedIsNone(s.local), remote: s.remote.Addr})
-	}
-	if err != nil {
-		s.local, s.source, s.scope, s.remote = local, source, wasScope, remote
-		s.connected.Store(wasConnected)
-		return err
 	}
 	// Sends ask for the same route, but with the source that is fixed now.
 	s.route = nil
@@ -426,8 +409,6 @@ func (s *Socket) disconnect() {
 		return
 	}
 	if s.binding != nil {
-		// The reservation is for this ID already; a failure would leave the socket as
-		// it was.
 		s.register()
 	}
 }
