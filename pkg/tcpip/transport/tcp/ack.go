@@ -159,10 +159,11 @@ func (e *Endpoint) measureRTT(s *segment, a *ackInfo) {
 }
 
 // updateWindow takes the window of a segment whose acknowledgement is not old (RFC 9293 section
-// 3.10.7.4).
+// 3.10.7.4). Of two segments with the same numbers, whose order nobody knows, the larger window
+// counts, but a closed one always does.
 func (e *Endpoint) updateWindow(s *segment, a *ackInfo) {
 	w := int(s.window) << e.snd.scale
-	if !(after(s.ack, e.snd.una) || after(s.seq, e.snd.wl1) || s.seq == e.snd.wl1 && w > e.snd.wnd) {
+	if !(after(s.ack, e.snd.una) || after(s.seq, e.snd.wl1) || s.seq == e.snd.wl1 && (w > e.snd.wnd || w == 0)) {
 		return
 	}
 	e.snd.wl1 = s.seq

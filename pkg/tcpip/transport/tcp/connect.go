@@ -221,7 +221,7 @@ func (e *Endpoint) handleSynSent(s *segment) {
 		return
 	}
 	e.ecn.ok = e.ecn.asked && s.flags&(flagEce|flagCwr) == flagEce
-	a := ackInfo{priorFlight: e.flight()}
+	a := ackInfo{priorFlight: e.flight(), advanced: true}
 	e.acknowledge(s, &a)
 	e.measureRTT(s, &a)
 	e.timers.cancel(deadlineSend)

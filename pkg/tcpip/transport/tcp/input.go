@@ -90,9 +90,16 @@ func (e *Endpoint) acceptable(s *segment) bool {
 		e.invalidAck(s)
 		return false
 	}
+	if e.state == StateSynReceived && s.flags&(flagSyn|flagAck|flagRst) == flagSyn|flagAck && s.seq+1 == e.rcv.nxt &&
+		s.size == 0 && s.ack == e.snd.nxt {
+		// The answer to our SYN of a simultaneous open: its acknowledgement counts.
+		s.seq++
+		s.flags &^= flagSyn
+		return true
+	}
 	edge := e.rcv.nxt + uint32(e.offeredWindow())
 	if end := s.end(); before(end, e.rcv.acked) || end == e.rcv.nxt-1 && s.length() == 0 ||
-		after(s.seq, edge) {
+		s.length() > 0 && !after(end, e.rcv.nxt) || after(s.seq, edge) {
 		switch {
 		case s.flags&flagRst != 0:
 		case s.flags&flagSyn != 0:
@@ -100,6 +107,7 @@ func (e *Endpoint) acceptable(s *segment) bool {
 		default:
 			if s.size > 0 && e.sackOK && before(s.seq, e.rcv.nxt) {
 				e.duplicateData(s.seq, s.seq+uint32(s.size))
+				e.enterQuickAck(maxQuickAcks)
 			}
 			e.invalidAck(s)
 		}
@@ -115,12 +123,6 @@ func (e *Endpoint) acceptable(s *segment) bool {
 		return false
 	}
 	if s.flags&flagSyn != 0 {
-		if e.state == StateSynReceived && s.flags&flagAck != 0 && s.seq+1 == e.rcv.nxt && s.size == 0 && s.ack == e.snd.nxt {
-			// The answer to our SYN of a simultaneous open: its acknowledgement counts.
-			s.seq++
-			s.flags &^= flagSyn
-			return true
-		}
 		stats.TCPSYNChallenge.Inc()
 		e.challengeAck() // RFC 5961 section 4.2
 		return false
@@ -185,16 +187,6 @@ func (e *Endpoint) handleData(s *segment) {
 	fin := s.flags&flagFin != 0
 	if s.size > 0 {
 		e.count.dataSegmentsIn++
-	}
-	if !after(s.end(), e.rcv.nxt) {
-		// All of it is known.
-
-		if s.size > 0 {
-			e.duplicateData(seq, end)
-		}
-		e.enterQuickAck(maxQuickAcks)
-		e.ackNow()
-		return
 	}
 	edge := e.rcv.nxt + uint32(e.offeredWindow())
 	if !before(seq, edge) && s.size > 0 {

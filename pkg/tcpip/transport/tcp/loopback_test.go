@@ -192,3 +192,78 @@ func TestLoopbackTransfer(t *testing.T) {
 		client.Close()
 	}
 }
+
+func BenchmarkLoopback(b *testing.B) {
+	s := newLoopback(b, nil)
+	client, server := pair(b, s, "127.0.0.1")
+	const size = 256 << 10
+	msg := make([]byte, size)
+	b.SetBytes(size)
+	b.ReportAllocs()
+	b.ResetTimer()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, size)
+		for left := b.N * size; left > 0; {
+			n, err := (conn{b, server}).Read(buf)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			left -= n
+		}
+	}()
+	for range b.N {
+		if _, err := (conn{b, client}).Write(msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-done
+}
+
+func BenchmarkPingPong(b *testing.B) {
+	s := newLoopback(b, nil)
+	client, server := pair(b, s, "127.0.0.1")
+	client.SetNoDelay(true)
+	server.SetNoDelay(true)
+	b.ReportAllocs()
+	msg := make([]byte, 64)
+	var room [64]byte
+	b.ResetTimer()
+	for range b.N {
+		for _, d := range [][2]*tcp.Endpoint{{client, server}, {server, client}} {
+			if _, err := d[0].Send(&source{msg}, tcpip.SendOptions{}); err != nil {
+				b.Fatal(err)
+			}
+			if r, err := d[1].Receive(&sink{b: room[:0], room: 64}, tcpip.ReceiveOptions{}); err != nil || r.N != 64 {
+				b.Fatal(r.N, err)
+			}
+		}
+	}
+}
+
+func BenchmarkConnect(b *testing.B) {
+	s := newLoopback(b, nil)
+	l := tcp.NewEndpoint(s, false)
+	if err := l.Bind(addr("127.0.0.1", 80)); err != nil {
+		b.Fatal(err)
+	}
+	if err := l.Listen(10); err != nil {
+		b.Fatal(err)
+	}
+	s.Settings().TCPMaxTimeWait.Store(0)
+	b.ReportAllocs()
+	for range b.N {
+		c := tcp.NewEndpoint(s, false)
+		if err := c.Connect(addr("127.0.0.1", 80)); err != unix.EINPROGRESS {
+			b.Fatal(err)
+		}
+		d, _, err := l.AcceptEndpoint()
+		if err != nil {
+			b.Fatal(err)
+		}
+		c.Close()
+		d.Close()
+	}
+}
