@@ -55,6 +55,7 @@ func NewController(id string, conf *config.Config, l *Loader, fd int) *Controlle
 	urpc.Register(s, MethodEvent, c.event)
 	urpc.Register(s, MethodPause, func(*struct{}, *struct{}) error { return l.Pause() })
 	urpc.Register(s, MethodResume, func(*struct{}, *struct{}) error { return l.Resume() })
+	urpc.Register(s, MethodNetwork, c.network)
 	urpc.Register(s, MethodStacks, c.stacks)
 	urpc.Register(s, MethodLogLevel, c.logLevel)
 	urpc.Register(s, MethodProfileHeap, c.profile(profileHeap))
@@ -201,6 +202,10 @@ func (c *Controller) event(a *ContainerArgs, r *EventResult) error {
 	procs, err := c.loader.Processes(a.ContainerID)
 	r.NumProcesses = len(procs)
 	return err
+}
+
+func (c *Controller) network(a *NetworkArgs, _ *struct{}) error {
+	return c.loader.ConfigureNetwork(a)
 }
 
 func (c *Controller) stacks(_ *struct{}, r *StacksResult) error {

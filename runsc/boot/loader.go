@@ -28,6 +28,7 @@ type Loader struct {
 
 	mu         sync.Mutex // guards the map and the fields of containers that say so
 	containers map[string]*container
+	networked  bool // ConfigureNetwork was called
 	hostFiles  *host.Filesystem
 	controlFD  int
 }

@@ -197,6 +197,13 @@ func (c *Container) startLocked() error {
 	default:
 		return fmt.Errorf("cannot start a container in the %s state", c.Status)
 	}
+	if c.IsSandboxRoot() {
+		// What is about to be taken is written down first, so that whoever cleans up after
+		// us can put it back.
+		if err := c.Sandbox.SetUpNetwork(c.Spec, c.save); err != nil {
+			return fmt.Errorf("network: %w", err)
+		}
+	}
 	if h := c.Spec.Hooks; h != nil {
 		if err := c.runHooks("startContainer", h.StartContainer, specs.StateCreated); err != nil {
 			return err
@@ -357,6 +364,7 @@ func (c *Container) destroyLocked() error {
 			sandbox.RemoveSocket(c.root, c.ID)
 		}
 		try(c.Sandbox.Destroy())
+		try(c.Sandbox.RestoreNetwork())
 	} else if c.Sandbox.IsRunning() && c.Status != Creating {
 		if err := c.Sandbox.DestroyContainer(c.ID); err != nil && !errors.Is(err, sandbox.ErrNotRunning) {
 			try(fmt.Errorf("destroying container %s: %w", c.ID, err))

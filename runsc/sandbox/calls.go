@@ -50,6 +50,11 @@ func (s *Sandbox) awaitLife() bool {
 	return !awaitExit(s.PID, s.StartTime, time.Second)
 }
 
+// ConfigureNetwork gives the sandbox its network; the files of args stay the caller's.
+func (s *Sandbox) ConfigureNetwork(args *boot.NetworkArgs) error {
+	return s.call(boot.MethodNetwork, args, nil)
+}
+
 // StartRoot lets the root container's init process go.
 func (s *Sandbox) StartRoot() error {
 	return s.call(boot.MethodStartRoot, &boot.ContainerArgs{ContainerID: s.ID}, nil)

@@ -17,6 +17,7 @@ import (
 
 	"runsc/pkg/log"
 	"runsc/runsc/config"
+	"runsc/runsc/netns"
 	"runsc/runsc/specutils"
 )
 
@@ -28,6 +29,8 @@ type Sandbox struct {
 	StartTime uint64 `json:"startTime"`
 	// ControlSocket is where it listens; a leading '@' means the abstract namespace.
 	ControlSocket string `json:"controlSocket"`
+	// Network says what is to be taken over of the network namespace, and what was.
+	Network *Network `json:"network,omitempty"`
 }
 
 // StartArgs is everything that a new container needs.
@@ -114,7 +117,7 @@ func Start(a *StartArgs) (_ *Pending, err error) {
 		return nil, err
 	}
 	keep(control)
-	p.Sandbox = &Sandbox{ID: a.ID, ControlSocket: path}
+	p.Sandbox = &Sandbox{ID: a.ID, ControlSocket: path, Network: newNetwork(a)}
 
 	var syncChild *os.File
 	p.sync, syncChild, err = socketpair("start-sync")
@@ -393,11 +396,20 @@ func startInNamespaces(c *command, a *StartArgs, null *os.File, isBoot bool) (*c
 	}
 	ns, listed := specutils.Namespace(a.Spec, specs.NetworkNamespace)
 	switch {
-	case a.Conf.Network == config.NetworkHost && !listed:
-		return c.startChild(null) // the caller's
-	case a.Conf.Network == config.NetworkNone || !listed || ns.Path == "":
+	case a.Conf.Network == config.NetworkNone || listed && ns.Path == "":
 		c.attr.Cloneflags |= unix.CLONE_NEWNET
 		return c.startChild(null)
+	case a.Conf.Network == config.NetworkSandbox:
+		path := ns.Path
+		if !listed {
+			path = callersNetwork
+		}
+		if err := netns.CheckNotHost(path); err != nil {
+			return nil, err
+		}
+	}
+	if !listed {
+		return c.startChild(null) // the caller's
 	}
 	return inNetworkNamespace(ns.Path, func() (*child, error) { return c.startChild(null) })
 }
