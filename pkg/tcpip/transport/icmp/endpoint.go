@@ -91,8 +91,10 @@ func (e *Endpoint) prepare(f *datagram.Flow, pkt *buffer.Packet, o *tcpip.SendOp
 		return nil, err
 	}
 	f.Port = 0
-	_, err := e.Fits(f, pkt.Len())
-	return h, err
+	if _, err := e.Fits(f, pkt.Len()); err != nil {
+		return nil, err
+	}
+	return h, e.Ready()
 }
 
 // HandlePacket implements stack.TransportEndpoint. The network protocol has checked the checksum.

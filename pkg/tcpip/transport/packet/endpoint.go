@@ -69,8 +69,11 @@ type Endpoint struct {
 	// nic of 0 is any; etherType of 0: nothing is received.
 	nic       tcpip.NICID
 	etherType uint16
-	members   []membership
-	closed    bool
+	// down: the interface that the socket is bound to is, and the socket was told.
+	down     bool
+	observes bool
+	members  []membership
+	closed   bool
 }
 
 type membership struct {
@@ -79,6 +82,7 @@ type membership struct {
 }
 
 var (
+	_ stack.Observer       = (*Endpoint)(nil)
 	_ tcpip.Endpoint       = (*Endpoint)(nil)
 	_ stack.PacketEndpoint = (*Endpoint)(nil)
 )
@@ -113,7 +117,11 @@ func (e *Endpoint) Close() {
 		e.apply(m.Membership, false)
 	}
 	e.members = nil
+	observes := e.observes
 	e.mu.Unlock()
+	if observes {
+		e.stack.RemoveObserver(e)
+	}
 	e.rx.Close()
 }
 
@@ -148,11 +156,38 @@ func (e *Endpoint) Bind(addr tcpip.FullAddress) error {
 			e.stack.RegisterPacket(e.nic, etherType, e)
 		}
 	}
-	if nic != nil && !nic.Up() {
-		e.rx.SetPending(unix.ENETDOWN)
-		e.Notify(waiter.EventErr)
+	e.down = nic != nil && !nic.Up()
+	if e.down {
+		e.netDown()
+	}
+	if nic != nil && !e.observes {
+		e.observes = true
+		e.stack.AddObserver(e)
 	}
 	return nil
+}
+
+func (e *Endpoint) netDown() {
+	e.rx.SetPending(unix.ENETDOWN)
+	e.Notify(waiter.EventErr | waiter.EventIn | waiter.EventRdNorm)
+}
+
+// StackChanged implements stack.Observer: who is bound to an interface hears when it goes down or
+// away.
+func (e *Endpoint) StackChanged(c stack.Change) {
+	if c.NIC == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || c.NIC.ID() != e.nic {
+		return
+	}
+	down := c.Removed || !c.NIC.Up()
+	if down && !e.down {
+		e.netDown()
+	}
+	e.down = down
 }
 
 // SetDevice is SO_BINDTODEVICE, which is Bind to the interface. ENODEV.

@@ -14,6 +14,7 @@ import (
 	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/link/capture"
 	"runsc/pkg/tcpip/link/pipe"
+	"runsc/pkg/tcpip/stack"
 	. "runsc/pkg/tcpip/transport/internal/nettest"
 	"runsc/pkg/tcpip/transport/packet"
 	"runsc/pkg/tcpip/transport/udp"
@@ -307,13 +308,44 @@ func TestBind(t *testing.T) {
 	h.Eth.SetUp(false)
 	l := Listen(t, e)
 	ok(t, e.Bind(to(EthID, tcpip.LinkAddress{}, experimental)))
-	if l.Mask != waiter.EventErr || e.Readiness(waiter.EventErr) == 0 {
+	if l.Mask&waiter.EventErr == 0 || e.Readiness(waiter.EventErr) == 0 {
 		t.Error("no error is shown")
 	}
 	WantError(t, e, unix.ENETDOWN)
 	want(t, e.TakeError(), nil)
 	e.Close()
 	want(t, e.Bind(to(0, tcpip.LinkAddress{}, experimental)), unix.EINVAL)
+}
+
+func TestInterfaceGoesDown(t *testing.T) {
+	h := host(t)
+	e, other := endpoint(t, h, true, experimental), endpoint(t, h, true, experimental)
+	ok(t, e.Bind(to(EthID, tcpip.LinkAddress{}, 0)))
+	ok(t, other.Bind(to(LoID, tcpip.LinkAddress{}, 0)))
+	down := func(want error) {
+		t.Helper()
+		if err := e.TakeError(); err != want {
+			t.Errorf("error %v, want %v", err, want)
+		}
+	}
+	down(nil)
+	ok(t, h.Eth.SetMTU(1400))
+	ok(t, h.Eth.AddAddress(stack.Address{Prefix: netip.PrefixFrom(Addr4(5), 24)}))
+	down(nil)
+	h.Eth.SetUp(false)
+	down(unix.ENETDOWN)
+	ok(t, h.Eth.SetMTU(1500))
+	down(nil)
+	h.Eth.SetUp(true)
+	down(nil)
+	h.Wire.Inject(0, []byte(frame(linkB, linkA, experimental, "x")))
+	WantData(t, e, "x")
+	ok(t, h.RemoveNIC(EthID))
+	down(unix.ENETDOWN)
+	want(t, other.TakeError(), nil)
+	e.Close()
+	h.Lo.SetUp(false)
+	want(t, other.TakeError(), unix.ENETDOWN)
 }
 
 func TestSendErrors(t *testing.T) {

@@ -186,6 +186,25 @@ func TestBoundAndConnected(t *testing.T) {
 	})
 }
 
+func TestBindToDevice(t *testing.T) {
+	h := host(t)
+	e := endpoint(t, h, false, experimental)
+	for _, c := range []struct {
+		nic  tcpip.NICID
+		seen int
+	}{{LoID, 0}, {EthID, 1}, {0, 1}} {
+		ok(t, e.SetDevice(c.nic))
+		h.Inject(IP(Addr4(2), Addr4(1), experimental, []byte("x")))
+		if e.Rx.Len() != c.seen {
+			t.Errorf("bound to %d: %d packets", c.nic, e.Rx.Len())
+		}
+		for e.Rx.Len() > 0 {
+			payload(t, families[0], e)
+		}
+	}
+	want(t, e.SetDevice(77), unix.ENODEV)
+}
+
 func TestGroupsOfRawSockets(t *testing.T) {
 	both(t, func(t *testing.T, v family) {
 		h := host(t)

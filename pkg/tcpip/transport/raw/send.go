@@ -46,15 +46,26 @@ func (e *Endpoint) Send(src tcpip.Source, o tcpip.SendOptions) (int, error) {
 		return e.sendCorked(pkt, protocol, &o)
 	}
 	var f datagram.Flow
-	if err := e.Prepare(&f, &o, false); err != nil {
+	if err := e.prepare(&f, protocol, n, &o); err != nil {
 		pkt.Release()
 		return 0, err
 	}
-	f.Params.Transport, f.Port = protocol, 0
 	if err := e.transmit(&f, pkt); err != nil {
 		return 0, err
 	}
 	return n, nil
+}
+
+// prepare finds out how to send n bytes.
+func (e *Endpoint) prepare(f *datagram.Flow, protocol uint8, n int, o *tcpip.SendOptions) error {
+	if err := e.Prepare(f, o, false); err != nil {
+		return err
+	}
+	f.Params.Transport, f.Port = protocol, 0
+	if _, err := e.Fits(f, n); err != nil {
+		return err
+	}
+	return e.Ready()
 }
 
 // sendCorked is Send for packets that take several sends (MSG_MORE). It takes data.
@@ -63,12 +74,11 @@ func (e *Endpoint) sendCorked(data *buffer.Packet, protocol uint8, o *tcpip.Send
 	e.sendMu.Lock()
 	if !e.cork.Active() {
 		var f datagram.Flow
-		if err := e.Prepare(&f, o, false); err != nil {
+		if err := e.prepare(&f, protocol, n, o); err != nil {
 			e.sendMu.Unlock()
 			data.Release()
 			return 0, err
 		}
-		f.Params.Transport, f.Port = protocol, 0
 		e.cork.Begin(f, 0)
 	}
 	if _, err := e.Fits(e.cork.Flow(), e.cork.Len()+n); err != nil {
@@ -104,11 +114,7 @@ func (e *Endpoint) drop() {
 // transmit sends a packet that begins with its transport header, which it takes.
 func (e *Endpoint) transmit(f *datagram.Flow, pkt *buffer.Packet) error {
 	n := pkt.Len()
-	_, err := e.Fits(f, n)
-	if err == nil {
-		err = e.complete(f, pkt)
-	}
-	if err != nil {
+	if err := e.complete(f, pkt); err != nil {
 		pkt.Release()
 		return err
 	}
@@ -170,6 +176,8 @@ func (e *Endpoint) sendIncluded(pkt *buffer.Packet, o *tcpip.SendOptions) error 
 		err = e.TooLong(&f, f.Route.LinkMTU())
 	case n < least:
 		err = unix.EINVAL
+	default:
+		err = e.Ready()
 	}
 	if err != nil {
 		pkt.Release()

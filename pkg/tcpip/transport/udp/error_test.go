@@ -279,8 +279,12 @@ func TestTooLongDatagramIsExplained(t *testing.T) {
 		if w := (tcpip.QueuedError{Errno: uint32(unix.EMSGSIZE), Origin: 1, Info: 1500, Destination: To(v.other, 5000)}); data != "" || q != w {
 			t.Errorf("%q, %+v, want %+v", data, q, w)
 		}
-		// It was an error of the call, not of the socket.
+		// It was an error of the call, not of the socket, and comes before that.
 		want(t, e.TakeError(), nil)
+		e.Rx.SetPending(unix.EPROTO)
+		want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
+		WantQueuedError(t, e)
+		want(t, Send(e, "x"), unix.EPROTO)
 		e.Options().MTUDiscovery6.Store(tcpip.MTUDiscoveryWant)
 		e.Options().DontFragment6.Store(true)
 		if v.v6 {

@@ -8,7 +8,10 @@ import (
 
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/link/loopback"
 	"runsc/pkg/tcpip/link/pipe"
+	"runsc/pkg/tcpip/network/ipv4"
+	"runsc/pkg/tcpip/stack"
 	. "runsc/pkg/tcpip/transport/internal/nettest"
 	"runsc/pkg/tcpip/transport/udp"
 )
@@ -238,14 +241,16 @@ func TestMembershipsAreBounded(t *testing.T) {
 	}
 }
 
-func TestInterfaceHasTooManyGroups(t *testing.T) {
-	h := host(t)
-	a := netip.MustParseAddr("239.10.0.0")
-	for ; h.Eth.JoinGroup(a) == nil; a = a.Next() {
-	}
-	e := endpoint(t, h, false)
-	want(t, e.JoinGroup(tcpip.GroupMembership{Group: families[0].group, NIC: EthID}), unix.ENOBUFS)
-	want(t, e.LeaveGroup(tcpip.GroupMembership{Group: families[0].group, NIC: EthID}), unix.EADDRNOTAVAIL)
+func TestInterfaceWithoutTheProtocol(t *testing.T) {
+	st := stack.New(stack.Config{Networks: []func(*stack.Stack) stack.NetworkProtocol{ipv4.New}, Transports: []func(*stack.Stack) stack.TransportProtocol{udp.New}})
+	defer st.Close()
+	lo, err := st.CreateNIC(LoID, "lo", loopback.New())
+	ok(t, err)
+	lo.SetUp(true)
+	e := udp.NewEndpoint(st, true)
+	defer e.Close()
+	want(t, e.JoinGroup(tcpip.GroupMembership{Group: families[1].group, NIC: LoID}), unix.EAFNOSUPPORT)
+	want(t, e.LeaveGroup(tcpip.GroupMembership{Group: families[1].group, NIC: LoID}), unix.EADDRNOTAVAIL)
 }
 
 func TestInterfaceOfAMembership(t *testing.T) {

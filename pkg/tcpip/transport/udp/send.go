@@ -33,6 +33,9 @@ func (e *Endpoint) Send(src tcpip.Source, o tcpip.SendOptions) (int, error) {
 	if err := e.check(&f, n, segment); err != nil {
 		return 0, err
 	}
+	if err := e.Ready(); err != nil {
+		return 0, err
+	}
 	pkt := buffer.New()
 	if err := pkt.Fill(src, n); err != nil {
 		pkt.Release()
@@ -64,7 +67,11 @@ func (e *Endpoint) sendCorked(src tcpip.Source, n int, o *tcpip.SendOptions) (in
 	e.sendMu.Lock()
 	if !e.cork.Active() {
 		var f datagram.Flow
-		if err := e.Prepare(&f, o, true); err != nil {
+		err := e.Prepare(&f, o, true)
+		if err == nil {
+			err = e.Ready()
+		}
+		if err != nil {
 			e.sendMu.Unlock()
 			data.Release()
 			return 0, err

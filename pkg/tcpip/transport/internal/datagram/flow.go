@@ -27,7 +27,7 @@ type Flow struct {
 func (f *Flow) V6() bool { return f.Route.Destination.Is6() }
 
 // Prepare finds out how to send, by the options of the call and of the socket. Errors: EDESTADDRREQ,
-// EAFNOSUPPORT, EINVAL, EACCES for broadcast, those of FindRoute, the pending one, and EPIPE.
+// EAFNOSUPPORT, EINVAL, EACCES for broadcast, and those of FindRoute.
 //
 // wantPort: the destination's port may not be 0.
 func (s *Socket) Prepare(f *Flow, o *tcpip.SendOptions, wantPort bool) error {
@@ -41,6 +41,12 @@ func (s *Socket) Prepare(f *Flow, o *tcpip.SendOptions, wantPort bool) error {
 		return unix.EACCES
 	}
 	s.params(f, &o.Control)
+	return nil
+}
+
+// Ready is the last question before a datagram is made, after Prepare and Fits: the pending error,
+// which is cleared, or EPIPE when the socket is shut down for writing.
+func (s *Socket) Ready() error {
 	if err := s.Rx.TakePending(); err != nil {
 		return err
 	}
