@@ -79,6 +79,7 @@ func (p Problem) String() string {
 var saved = map[string]bool{
 	"sync.Mutex": true, "sync.RWMutex": true, "sync.Once": true,
 	"time.Time": true, "time.Location": true,
+	"net/netip.Addr": true, // by its bytes: MarshalBinary
 }
 
 // refused names types that stand for something of this process or of the host.

@@ -36,9 +36,23 @@ type Settings struct {
 	TCPMaxTimeWait                  atomic.Int32
 	TCPFastOpen                     atomic.Int32
 	TCPSlowStartAfterIdle           atomic.Bool
-	// CongestionControl is the name of the default algorithm, a string.
-	CongestionControl atomic.Value
+	// CongestionControl is the name of the default algorithm.
+	CongestionControl Name
 }
+
+// Name is a string that is read without a lock.
+type Name struct{ p atomic.Pointer[string] }
+
+// Load returns it.
+func (n *Name) Load() string {
+	if s := n.p.Load(); s != nil {
+		return *s
+	}
+	return ""
+}
+
+// Store replaces it.
+func (n *Name) Store(s string) { n.p.Store(&s) }
 
 // init sets the values that a new network namespace of Linux has (ip-sysctl). Where Linux goes
 // by the machine's memory, it is what a machine of some gigabytes gets.

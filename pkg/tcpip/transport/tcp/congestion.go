@@ -104,7 +104,7 @@ func (e *Endpoint) congestionName() string {
 	if e.cfg.congestion != "" {
 		return e.cfg.congestion
 	}
-	if n, _ := e.stack.Settings().CongestionControl.Load().(string); congestionControls[n] != nil {
+	if n := e.stack.Settings().CongestionControl.Load(); congestionControls[n] != nil {
 		return n
 	}
 	return "cubic"
