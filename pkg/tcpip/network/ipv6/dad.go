@@ -47,7 +47,7 @@ func (e *endpoint) startDAD(s *addressState, delay time.Duration) {
 	settings := e.stack.Settings()
 	probes := int(settings.DADTransmits.Load())
 	addr := s.addr
-	if s.noDAD || probes <= 0 || !settings.AcceptDAD.Load() {
+	if s.noDAD || probes <= 0 || !settings.AcceptDAD.Load() || !e.hasNeighbours() {
 		e.joinSolicited(s)
 		e.later(func() { e.detected(addr) })
 		return
@@ -58,6 +58,12 @@ func (e *endpoint) startDAD(s *addressState, delay time.Duration) {
 	if delay == 0 {
 		e.probe(s, e.now())
 	}
+}
+
+// hasNeighbours says whether the link has nodes that are asked for their link addresses: without
+// such a question two nodes with one address cannot be told apart anyway.
+func (e *endpoint) hasNeighbours() bool {
+	return e.nic.Link().Capabilities()&stack.CapResolution != 0
 }
 
 // setTentative changes the flags of an address.

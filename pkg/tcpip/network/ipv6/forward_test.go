@@ -82,7 +82,7 @@ func TestForwarding(t *testing.T) {
 		{"blackhole", between(peerGlobal, addr("2001:dead::1"), 64), func(g *gateway) {
 			g.stack.AddRoute(stack.RouteEntry{Destination: prefix("2001:dead::/16"), Type: stack.RouteBlackhole})
 		}, false, 0, 0, 0},
-		{"RFC 4443 section 3.2: more than the next link takes", ip(peerGlobal, farNeighbour, u, 64, udp(1, 2, 1380)), nil, false, 2, 0, 1400},
+		{"RFC 4443 section 3.2: more than the next link takes", ip(peerGlobal, farNeighbour, u, 64, udp(1, 2, 1353)), nil, false, 2, 0, 1400},
 		{"exactly what the next link takes", ip(peerGlobal, farNeighbour, u, 64, udp(1, 2, 1352)), nil, true, 0, 0, 0},
 		{"RFC 4443 section 3.1: a link-local source", between(peerLL, farNeighbour, 64), nil, false, 1, 2, 0},
 		{"RFC 4291 section 2.5.6: a link-local destination", between(peerGlobal, otherLL, 64), nil, false, 0, 0, 0},

@@ -42,6 +42,7 @@ func TestEcho(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := onLink(t, hostOptions{})
+			sent := h.stack.Stats().ICMP6.OutMsgs.Load()
 			b := echo(test.src, test.dst, header.ICMPv6EchoRequest, 0x1234, 0xfffe, "the quick brown fox")
 			header.IPv6(b).SetTrafficClass(0xb9)
 			if test.edit != nil {
@@ -50,6 +51,9 @@ func TestEcho(t *testing.T) {
 			h.receive(b)
 			if !test.from.IsValid() {
 				h.none(test.name)
+				if n := h.stack.Stats().ICMP6.OutMsgs.Load(); n != sent {
+					t.Errorf("%d messages were sent, maybe to this host itself", n-sent)
+				}
 				return
 			}
 			f := h.one()
@@ -157,6 +161,7 @@ func TestErrorsThatAreNotBelieved(t *testing.T) {
 		quoted []byte
 	}{
 		{"about a packet that was not ours", 1, 0, ip(remote, ourGlobal, header.ProtocolUDP, 61, udp(1000, 53, 20))},
+		{"about a packet that was not ours, too big", 2, 1400, ip(peerGlobal, remote, 99, 61, udp(1000, 53, 20))},
 		{"quoting no header", 1, 0, good[:39]},
 		{"quoting IPv4", 1, 0, append([]byte{0x45}, good[1:]...)},
 		{"quoting no ports", 1, 0, good[:43]},
@@ -312,6 +317,18 @@ func TestSentErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// RFC 4443 section 2.2 a.
+func TestErrorsComeFromTheAddressThatWasMeant(t *testing.T) {
+	h := onLink(t, hostOptions{addresses: []string{"2001:db8::a/64", "2001:db8::b/64"}})
+	h.udp.refuse = true
+	for _, a := range []string{"2001:db8::a", "2001:db8::b", "2001:db8::1"} {
+		h.receive(ip(peerGlobal, addr(a), header.ProtocolUDP, 64, udp(1, 2, 1)))
+		if f := h.one(); f.ip().Source() != addr(a) {
+			t.Errorf("the error about a packet to %v is %v", a, f)
+		}
 	}
 }
 

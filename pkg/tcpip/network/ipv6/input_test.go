@@ -59,6 +59,8 @@ func TestHeaderChecks(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := newHost(t, hostOptions{addresses: []string{"2001:db8::1/64"}})
+			h.join(addr("ff01::1"))
+			h.join(addr("ff00::1"))
 			if err := h.lo.AddAddress(stack.Address{Prefix: prefix("2001:db8:5::1/128"), NoDAD: true}); err != nil {
 				t.Fatal(err)
 			}

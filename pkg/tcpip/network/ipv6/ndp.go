@@ -104,7 +104,7 @@ func (e *endpoint) handleNeighborSolicit(m ndpMessage) bool {
 		return true
 	}
 	link, ok := linkOption(options, header.NDPOptionSourceLink)
-	if ok && !probe {
+	if ok {
 		e.nic.LearnNeighbour(m.src, link)
 	}
 	to := m.src
@@ -123,8 +123,7 @@ func (e *endpoint) handleNeighborAdvert(m ndpMessage) bool {
 		return false
 	}
 	target := h.Target()
-	if e.conflict(target, [6]byte{}, false) || e.nic.HasAddress(target) {
-		// It is ours: someone else's claim changes nothing of what we know of neighbours.
+	if e.conflict(target, [6]byte{}, false) {
 		return true
 	}
 	link, ok := linkOption(h.Options(), header.NDPOptionTargetLink)

@@ -386,6 +386,13 @@ func TestDADSettings(t *testing.T) {
 	}
 }
 
+func TestLinksWithoutNeighboursNeedNoDetection(t *testing.T) {
+	h := newHost(t, hostOptions{dad: true, noResolution: true, addresses: []string{"2001:db8::1/64"}})
+	if !h.nic.HasAddress(ourGlobal) || len(h.probes()) != 0 {
+		t.Error("the address is tentative, or was probed")
+	}
+}
+
 func TestAddressesOfAnInterfaceThatComesUpAreProbed(t *testing.T) {
 	h := newHost(t, hostOptions{dad: true, down: true, addresses: []string{"2001:db8::1/64", "2001:db8::5/64"}})
 	h.clock.Advance(time.Minute)

@@ -162,7 +162,7 @@ func (e *endpoint) addAuto(a autoAddress, now time.Duration) {
 	address := stack.Address{
 		Prefix:        netip.PrefixFrom(a.addr, a.prefix.Bits()),
 		Scope:         scopeUniverse,
-		Tentative:     settings.AcceptDAD.Load() && settings.DADTransmits.Load() > 0,
+		Tentative:     settings.AcceptDAD.Load() && settings.DADTransmits.Load() > 0 && e.hasNeighbours(),
 		Deprecated:    a.deprecated,
 		Temporary:     true,
 		NoPrefixRoute: true,
