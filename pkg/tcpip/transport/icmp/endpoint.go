@@ -29,7 +29,17 @@ func NewEndpoint(s *stack.Stack, v6 bool) *Endpoint {
 		e.protocol.number = header.ProtocolICMPv6
 	}
 	e.Init(s, datagram.Kind{Transport: e.protocol.number, V6: v6, Ports: true, AnyPeer: true}, e)
+	// As in Linux, identifiers may be shared unless somebody minds.
+	e.Options().ReuseAddress.Store(true)
 	return e
+}
+
+// Receive implements tcpip.Endpoint. EOPNOTSUPP: MSG_OOB.
+func (e *Endpoint) Receive(dst tcpip.Sink, o tcpip.ReceiveOptions) (tcpip.ReceiveResult, error) {
+	if o.OutOfBand {
+		return tcpip.ReceiveResult{}, unix.EOPNOTSUPP
+	}
+	return e.Socket.Receive(dst, o)
 }
 
 // Send implements tcpip.Endpoint. The message is an echo request with its header, whose identifier
@@ -85,6 +95,9 @@ func (e *Endpoint) prepare(f *datagram.Flow, pkt *buffer.Packet, o *tcpip.SendOp
 		return nil, unix.EINVAL
 	}
 	if request, _ := e.protocol.echo(h.Type()); !request {
+		return nil, unix.EINVAL
+	}
+	if o.To != nil && o.To.Addr.Is4() && e.protocol.number == header.ProtocolICMPv6 {
 		return nil, unix.EINVAL
 	}
 	if err := e.Prepare(f, o, false); err != nil {

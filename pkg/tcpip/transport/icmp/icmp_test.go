@@ -116,7 +116,15 @@ func TestIdentifierIsThePort(t *testing.T) {
 		a, b := endpoint(t, h, v.v6), endpoint(t, h, v.v6)
 		ok(t, a.Bind(tcpip.FullAddress{Port: 77}))
 		want(t, a.Bind(tcpip.FullAddress{Port: 78}), unix.EINVAL)
+		b.Options().ReuseAddress.Store(false)
 		want(t, b.Bind(tcpip.FullAddress{Port: 77}), unix.EADDRINUSE)
+		last := endpoint(t, h, v.v6)
+		ok(t, last.Bind(tcpip.FullAddress{Port: 77}))
+		ok(t, SendTo(a, echo(v.request, 1, "z"), To(v.lo, 0)))
+		if got, _, err := Receive(last, tcpip.ReceiveOptions{}); err != nil || got[8:] != "z" {
+			t.Errorf("of two with one identifier, the last one got %q, %v", got, err)
+		}
+		last.Close()
 		want(t, b.Bind(To(v.other, 78)), unix.EADDRNOTAVAIL)
 		group := netip.MustParseAddr("224.0.0.1")
 		if v.v6 {
@@ -214,6 +222,11 @@ func TestSendErrors(t *testing.T) {
 		ok(t, e.Connect(dst))
 		ok(t, e.Shutdown(tcpip.ShutdownWrite))
 		want(t, Send(e, request), unix.EPIPE)
+		_, _, err = Receive(e, tcpip.ReceiveOptions{OutOfBand: true})
+		want(t, err, unix.EOPNOTSUPP)
+		if v.v6 {
+			want(t, e.Connect(To(Loopback4, 0)), unix.ENETUNREACH)
+		}
 		if e.SendQueued() != 0 {
 			t.Error("something is queued")
 		}

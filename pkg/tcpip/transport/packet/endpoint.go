@@ -367,9 +367,12 @@ func showHeader(nic *stack.NIC, pkt *buffer.Packet) bool {
 	return true
 }
 
-// Receive implements tcpip.Endpoint.
+// Receive implements tcpip.Endpoint. EINVAL: MSG_OOB.
 func (e *Endpoint) Receive(dst tcpip.Sink, o tcpip.ReceiveOptions) (tcpip.ReceiveResult, error) {
 	var r tcpip.ReceiveResult
+	if o.OutOfBand {
+		return r, unix.EINVAL
+	}
 	if o.ErrorQueue {
 		return r, unix.EAGAIN
 	}
@@ -414,9 +417,6 @@ func (e *Endpoint) describe(it *datagram.Item, r *tcpip.ReceiveResult) {
 // bound to, with its type. ENXIO: no interface; ENETDOWN: it is down; EMSGSIZE: the frame is longer
 // than the MTU; EINVAL: shorter than the link header.
 func (e *Endpoint) Send(src tcpip.Source, o tcpip.SendOptions) (int, error) {
-	if o.OutOfBand {
-		return 0, unix.EOPNOTSUPP
-	}
 	to := o.To
 	if to == nil {
 		e.mu.Lock()

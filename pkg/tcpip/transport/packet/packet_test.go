@@ -361,7 +361,7 @@ func TestSendErrors(t *testing.T) {
 	}{
 		{"nowhere", cooked, 1, tcpip.SendOptions{}, unix.ENXIO},
 		{"no such interface", cooked, 1, tcpip.SendOptions{To: &tcpip.FullAddress{NIC: 77}}, unix.ENXIO},
-		{"urgent", cooked, 1, tcpip.SendOptions{To: &dst, OutOfBand: true}, unix.EOPNOTSUPP},
+		{"urgent is nothing special", cooked, 1, tcpip.SendOptions{To: &dst, OutOfBand: true}, nil},
 		{"longest", cooked, 1500, tcpip.SendOptions{To: &dst}, nil},
 		{"too long", cooked, 1501, tcpip.SendOptions{To: &dst}, unix.EMSGSIZE},
 		{"longest raw", rawE, 1514, tcpip.SendOptions{To: &dst}, nil},
@@ -404,6 +404,8 @@ func TestWhatPacketSocketsDoNot(t *testing.T) {
 	want(t, e.Shutdown(tcpip.ShutdownRead), unix.EOPNOTSUPP)
 	_, _, err = Receive(e, tcpip.ReceiveOptions{ErrorQueue: true})
 	want(t, err, unix.EAGAIN)
+	_, _, err = Receive(e, tcpip.ReceiveOptions{OutOfBand: true})
+	want(t, err, unix.EINVAL)
 	if got := e.Readiness(waiter.AllEvents); got != waiter.EventOut|waiter.EventWrNorm|waiter.EventWrBand {
 		t.Errorf("ready for %#x", got)
 	}

@@ -53,6 +53,7 @@ func NewEndpoint(s *stack.Stack, v6 bool, protocol uint8) *Endpoint {
 	if v6 && protocol == header.ProtocolICMPv6 {
 		e.checksumAt.Store(2) // RFC 3542 section 3.1
 	}
+	e.Options().ReuseAddress.Store(true) // what getsockopt(2) says in Linux
 	if protocol == header.ProtocolRaw {
 		e.Options().HeaderIncluded.Store(true)
 	}
@@ -110,6 +111,14 @@ func (e *Endpoint) ChecksumOffset() int { return int(e.checksumAt.Load()) }
 // SendQueued implements tcpip.Endpoint: what was sent is the link's, but for a packet that is not
 // complete.
 func (e *Endpoint) SendQueued() int { return int(e.pending.Load()) }
+
+// Receive implements tcpip.Endpoint. EOPNOTSUPP: MSG_OOB.
+func (e *Endpoint) Receive(dst tcpip.Sink, o tcpip.ReceiveOptions) (tcpip.ReceiveResult, error) {
+	if o.OutOfBand {
+		return tcpip.ReceiveResult{}, unix.EOPNOTSUPP
+	}
+	return e.Socket.Receive(dst, o)
+}
 
 // HandleRaw implements stack.RawEndpoint.
 func (e *Endpoint) HandleRaw(pkt *buffer.Packet) {

@@ -421,7 +421,17 @@ func TestSendErrors(t *testing.T) {
 		ok(t, Send(e, "lost"))
 		h.Wire.SetError(nil)
 		ok(t, e.Shutdown(tcpip.ShutdownWrite))
-		want(t, Send(e, "x"), unix.EPIPE)
+		e.Rx.SetPending(unix.EPROTO)
+		ok(t, Send(e, "x"))
+		e.Options().HeaderIncluded.Store(true)
+		p := string(IP(v.own, v.other, experimental, nil))
+		want(t, Send(e, p), unix.EPROTO)
+		want(t, Send(e, p), unix.EPIPE)
+		_, _, err = Receive(e, tcpip.ReceiveOptions{OutOfBand: true})
+		want(t, err, unix.EOPNOTSUPP)
+		if v.v6 {
+			want(t, SendTo(e, "x", To(Loopback4, 0)), unix.ENETUNREACH)
+		}
 	})
 }
 

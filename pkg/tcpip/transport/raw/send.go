@@ -56,16 +56,15 @@ func (e *Endpoint) Send(src tcpip.Source, o tcpip.SendOptions) (int, error) {
 	return n, nil
 }
 
-// prepare finds out how to send n bytes.
+// prepare finds out how to send n bytes. As in Linux, neither a pending error nor shutdown(2) keeps a
+// raw socket from sending, unless it makes IP headers itself.
 func (e *Endpoint) prepare(f *datagram.Flow, protocol uint8, n int, o *tcpip.SendOptions) error {
 	if err := e.Prepare(f, o, false); err != nil {
 		return err
 	}
 	f.Params.Transport, f.Port = protocol, 0
-	if _, err := e.Fits(f, n); err != nil {
-		return err
-	}
-	return e.Ready()
+	_, err := e.Fits(f, n)
+	return err
 }
 
 // sendCorked is Send for packets that take several sends (MSG_MORE). It takes data.

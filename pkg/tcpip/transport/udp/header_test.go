@@ -347,6 +347,8 @@ func TestSegmentErrors(t *testing.T) {
 		ok(t, send(3000, most))
 		want(t, send(3000, most+1), unix.EMSGSIZE)
 		want(t, send(65535, 1000), unix.EMSGSIZE)
+		e.Rx.SetPending(unix.EPROTO)
+		want(t, send(129, 1), unix.EPROTO)
 		h.Wire.SetError(unix.ENETDOWN)
 		want(t, send(300, 100), unix.ENETDOWN)
 		h.Wire.SetError(nil)

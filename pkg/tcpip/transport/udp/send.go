@@ -30,10 +30,7 @@ func (e *Endpoint) Send(src tcpip.Source, o tcpip.SendOptions) (int, error) {
 		return 0, err
 	}
 	segment := e.segmentFor(&o)
-	if err := e.check(&f, n, segment); err != nil {
-		return 0, err
-	}
-	if err := e.Ready(); err != nil {
+	if err := e.check(&f, n, segment, true); err != nil {
 		return 0, err
 	}
 	pkt := buffer.New()
@@ -78,7 +75,7 @@ func (e *Endpoint) sendCorked(src tcpip.Source, n int, o *tcpip.SendOptions) (in
 		}
 		e.cork.Begin(f, e.segmentFor(o))
 	}
-	if err := e.check(e.cork.Flow(), e.cork.Len()+n, e.cork.Segment()); err != nil {
+	if err := e.check(e.cork.Flow(), e.cork.Len()+n, e.cork.Segment(), false); err != nil {
 		e.drop()
 		e.sendMu.Unlock()
 		data.Release()
@@ -112,11 +109,22 @@ func (e *Endpoint) drop() {
 	}
 }
 
-// check says whether n bytes can be sent as f says.
-func (e *Endpoint) check(f *datagram.Flow, n int, segment uint16) error {
-	if segment == 0 || n <= int(segment) {
-		_, err := e.Fits(f, n+header.UDPSize)
-		return err
+// check says whether n bytes can be sent as f says. first: it is the first of the datagram, and the
+// socket is asked whether it is Ready at the same place as in Linux.
+func (e *Endpoint) check(f *datagram.Flow, n int, segment uint16, first bool) error {
+	whole := segment == 0 || n <= int(segment)
+	if whole {
+		if _, err := e.Fits(f, n+header.UDPSize); err != nil {
+			return err
+		}
+	}
+	if first {
+		if err := e.Ready(); err != nil {
+			return err
+		}
+	}
+	if whole {
+		return nil
 	}
 	if n > maxSegments*int(segment) || !e.checksums(f.V6()) {
 		return unix.EINVAL

@@ -119,9 +119,6 @@ func (s *Socket) reachable(dst netip.Addr) (netip.Addr, error) {
 	case dst.Is4In6(), !s.kind.V6 && dst.Is6():
 		return dst, unix.EAFNOSUPPORT
 	case dst.Is4() && !v4:
-		if !s.kind.V4Mapped {
-			return dst, unix.EINVAL
-		}
 		return dst, unix.ENETUNREACH
 	case dst == header.IPv6Any && !v6:
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), nil
