@@ -285,6 +285,22 @@ func TestTooLongDatagramIsExplained(t *testing.T) {
 		want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
 		WantQueuedError(t, e)
 		want(t, Send(e, "x"), unix.EPROTO)
+		// Without a peer, IPv4 does not say the port; options take their part.
+		u := endpoint(t, h, v.v6)
+		recvErr(u, v)
+		u.Options().Mu.Lock()
+		u.Options().IPOptions4 = []byte{1, 1, 1, 1, 0}
+		u.Options().Mu.Unlock()
+		n := 65503
+		w := tcpip.QueuedError{Errno: uint32(unix.EMSGSIZE), Origin: 1, Info: 1500 - 8, Destination: To(v.other, 0)}
+		if v.v6 {
+			n = 65528
+			w.Info, w.Destination.Port = 1500, 5000
+		}
+		want(t, SendTo(u, strings.Repeat("x", n), To(v.other, 5000)), unix.EMSGSIZE)
+		if _, q := WantQueuedError(t, u); q != w {
+			t.Errorf("%+v, want %+v", q, w)
+		}
 		e.Options().MTUDiscovery6.Store(tcpip.MTUDiscoveryWant)
 		e.Options().DontFragment6.Store(true)
 		if v.v6 {

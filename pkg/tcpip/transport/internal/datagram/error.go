@@ -87,14 +87,20 @@ func (s *Socket) Deliver(id stack.TransportID, e stack.TransportError, quoted []
 // TooLong is the error for a datagram that does not fit; with IP_RECVERR, the error queue says how
 // much would. mtu is the path's, IP header included.
 func (s *Socket) TooLong(f *Flow, mtu uint32) error {
-	recvErr := &s.opts.ReceiveErrors4
+	recvErr, port := &s.opts.ReceiveErrors4, f.Port
 	if f.V6() {
 		recvErr = &s.opts.ReceiveErrors6
+	} else {
+		// As in Linux: the peer's port, and what options leave.
+		s.mu.Lock()
+		port = s.remote.Port
+		s.mu.Unlock()
+		mtu = min(mtu, header.IPv4MaximumTotal) - uint32(len(f.Params.Options)+3)&^3
 	}
 	if recvErr.Load() {
 		s.Rx.PushError(tcpip.QueuedError{
 			Errno: uint32(unix.EMSGSIZE), Origin: OriginLocal, Info: mtu,
-			Destination: tcpip.FullAddress{Addr: f.Route.Destination, Port: f.Port},
+			Destination: tcpip.FullAddress{Addr: f.Route.Destination, Port: port},
 		}, nil, s.opts.ReceiveBuffer.Load())
 		s.Notify(waiterError)
 	}

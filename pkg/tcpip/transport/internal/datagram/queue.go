@@ -23,6 +23,9 @@ type Item struct {
 	// dropped is the number of drops when the item was queued; memory what it is charged.
 	dropped uint32
 	memory  int
+	// peeked: an empty datagram was shown to who peeks from an offset on, and is passed over
+	// from then on.
+	peeked bool
 }
 
 // queuedError is an entry of the error queue.
@@ -134,14 +137,18 @@ func (q *Queue) Pop() (Item, bool) {
 func (q *Queue) Peek(offset int) (Item, int, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	from := offset
 	for i := range int(q.count.Load()) {
-		it := q.ring[(q.head+i)&(len(q.ring)-1)]
-		if n := it.Packet.Len(); offset > 0 && offset >= n {
+		it := &q.ring[(q.head+i)&(len(q.ring)-1)]
+		n := it.Packet.Len()
+		if n <= offset && (n > 0 || offset > 0 || it.peeked && from > 0) {
 			offset -= n
 			continue
 		}
-		it.Packet = it.Packet.Clone()
-		return it, offset, true
+		it.peeked = n == 0
+		shown := *it
+		shown.Packet = it.Packet.Clone()
+		return shown, offset, true
 	}
 	return Item{}, 0, false
 }

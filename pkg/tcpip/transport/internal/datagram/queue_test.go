@@ -179,7 +179,11 @@ func TestPeekOffset(t *testing.T) {
 	for _, s := range []string{"", "ab", "", "cde"} {
 		q.Push(Item{Packet: buffer.NewFrom([]byte(s))}, 1<<20)
 	}
-	for offset, want := range []string{"", "b", "", "de", "e"} {
+	for _, c := range []struct {
+		offset int
+		want   string
+	}{{0, ""}, {0, ""}, {1, "b"}, {2, ""}, {2, "cde"}, {3, "de"}, {4, "e"}, {0, ""}} {
+		offset, want := c.offset, c.want
 		it, at, ok := q.Peek(offset)
 		if !ok {
 			t.Fatalf("offset %d: nothing", offset)
