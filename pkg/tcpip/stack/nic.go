@@ -22,6 +22,9 @@ type NIC struct {
 	endpoints []nicEndpoint
 	stats     NICStats
 
+	// upMu keeps SetUp's calls of Enable and Disable in order. It is taken before stack.mu.
+	upMu sync.Mutex
+
 	name        atomic.Pointer[string] // replaced under stack.mu
 	up          atomic.Bool            // changed under stack.mu
 	promiscuous atomic.Int32
@@ -101,6 +104,8 @@ func (n *NIC) Up() bool { return n.up.Load() }
 // stay addresses of this host, as in Linux; its routes go, and so do its neighbours that were not
 // set by hand.
 func (n *NIC) SetUp(up bool) {
+	n.upMu.Lock()
+	defer n.upMu.Unlock()
 	s := n.stack
 	s.mu.Lock()
 	if n.up.Load() == up || up && s.nics.Load().byID[n.id] != n {
