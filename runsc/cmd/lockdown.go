@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"syscall"
@@ -66,7 +67,9 @@ func keepCapabilities(keep uint64) error {
 		{effective: uint32(keep), permitted: uint32(keep)},
 		{effective: uint32(keep >> 32), permitted: uint32(keep >> 32)},
 	}
-	if _, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e != 0 {
+	if _, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0); e == unix.ENOTSUP {
+		return errors.New("this runsc was built with cgo, which cannot drop privileges: build it with CGO_ENABLED=0, as make does")
+	} else if e != 0 {
 		return fmt.Errorf("setting no_new_privs: %w", e)
 	}
 	if _, _, e := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, 0); e != 0 {
