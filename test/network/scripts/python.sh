@@ -5,7 +5,7 @@ if [ $side = sandbox ]; then
 	serve python3 -m http.server 8000 --bind :: --directory www
 	await other
 	python3 - <<-END
-	import socket
+	import socket, threading
 	for fam, host in (socket.AF_INET, "$OUT4"), (socket.AF_INET6, "$OUT6"):
 	    s = socket.socket(fam, socket.SOCK_DGRAM); s.settimeout(10)
 	    s.sendto(b"ping", (host, 7007)); print(s.recvfrom(100)[0])
@@ -13,7 +13,10 @@ if [ $side = sandbox ]; then
 	    try: s.recv(10); print("an answer from nowhere")
 	    except ConnectionRefusedError: print("refused")
 	    s.close()
-	    s = socket.create_connection((host, 7009), 10); peer = s.getpeername()[1]; s.sendall(b"a" * 3000000); s.shutdown(socket.SHUT_WR)
+	    s = socket.create_connection((host, 7009), 10); peer = s.getpeername()[1]
+	    def send(s=s):
+	        s.sendall(b"a" * 3000000); s.shutdown(socket.SHUT_WR)
+	    threading.Thread(target=send).start()
 	    n = 0
 	    while True:
 	        b = s.recv(65536)

@@ -7,7 +7,7 @@ else
 	port $OUT4 7000
 	strip() { sed -E 's/ (qdisc|qlen|group|state|mode) [^ ]+//g; s/link-netnsid [0-9]+//; s/link-netns [^ ]+//; s/@[^: ]+//; s/(valid|preferred)_lft [^ ]+//g; s/proto kernel_(lo|ll) ?//g; s/[[:space:]]+$//; s/  +/ /g; s/scopeid 0x[0-9a-f]+<[a-z]+>//' | grep -v 'fe80:' | grep -vE '^ *$|altname|permaddr'; }
 	ip -o link show lo | strip | cut -c1-60; ip -o -4 addr | strip; ip -o -6 addr | strip
-	ip -4 route | strip; ip -6 route | strip | grep -v multicast
+	ip -4 route | strip; ip -6 route | strip | grep -v multicast | sort
 	ip route get $OUT4 | head -n 1 | strip | sed 's/uid 0//; s/ cache//'; ip -6 route get $OUT6 | head -n 1 | sed 's/ metric.*//; s/ proto.*src/ src/'
 	ip rule; ip -6 rule
 	exec 9<>/dev/tcp/$OUT4/7000
