@@ -26,13 +26,17 @@ func (e *Endpoint) handleAck(s *segment) bool {
 		return true
 	}
 	e.count.lastAckReceived = e.now
-	e.snd.probes = 0
+	e.snd.probes, e.keep.probes = 0, 0
 	e.updateWindow(s, &a)
 	if s.flags&flagEce != 0 && e.ecn.ok && s.flags&flagSyn == 0 {
 		a.ece = true
 	}
 	if a.priorFlight == 0 {
-		// Nothing was in flight. Unless this opened the window, there is nothing to do.
+		// Nothing was in flight. It may report duplicates, or open the window.
+		if e.sackOK && s.opts.SACKCount > 0 {
+			e.processSACK(s, &a)
+			e.afterAck(s, &a)
+		}
 		if a.windowChanged || e.timers.send == sendTimerProbe {
 			e.windowOpened()
 		}
@@ -56,19 +60,16 @@ func (e *Endpoint) afterAck(s *segment, a *ackInfo) {
 	e.updateCongestion()
 	c := &e.cong
 	c.flight = a.priorFlight
-	if afterOrEqual(e.snd.una, c.roundEnd) || e.flight() > c.maxFlight {
-		if afterOrEqual(e.snd.una, c.roundEnd) {
-			c.limited = false
-		}
-		c.maxFlight, c.roundEnd = max(e.flight(), a.priorFlight), e.snd.nxt
-	}
 	before := e.rec.state
-	reorder := e.recover(s, a)
+	reorder, force := e.recover(s, a)
 	if e.rec.state < CongestionCWR || e.rec.state == CongestionLoss {
 		if a.acked > 0 && (before < CongestionCWR || before == CongestionLoss) {
 			e.updateCongestion()
 			e.cc.grow(c, a.acked)
 		}
+	}
+	if e.sent.pending > 0 {
+		e.retransmitLost(force)
 	}
 	c.latestRTT = 0
 	e.rateSample(a)
@@ -163,6 +164,8 @@ func (e *Endpoint) measureRTT(s *segment, a *ackInfo) {
 // counts, but a closed one always does.
 func (e *Endpoint) updateWindow(s *segment, a *ackInfo) {
 	w := int(s.window) << e.snd.scale
+	a.windowChanged = s.window != e.snd.lastWindow
+	e.snd.lastWindow = s.window
 	if !(after(s.ack, e.snd.una) || after(s.seq, e.snd.wl1) || s.seq == e.snd.wl1 && (w > e.snd.wnd || w == 0)) {
 		return
 	}
@@ -170,7 +173,6 @@ func (e *Endpoint) updateWindow(s *segment, a *ackInfo) {
 	if w == e.snd.wnd {
 		return
 	}
-	a.windowChanged = true
 	e.snd.wnd = w
 	if w > e.snd.maxWnd {
 		e.snd.maxWnd = w

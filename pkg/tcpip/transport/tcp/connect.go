@@ -209,6 +209,7 @@ func (e *Endpoint) handleSynSent(s *segment) {
 	e.snd.wl1 = s.seq
 	e.snd.wnd = int(s.window) // never scaled in a SYN
 	e.snd.maxWnd = e.snd.wnd
+	e.snd.lastWindow = s.window
 	e.updateMSS()
 	if !hasAck {
 		// Simultaneous open (RFC 9293 section 3.5, figure 8).

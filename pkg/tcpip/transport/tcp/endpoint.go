@@ -192,7 +192,7 @@ func (e *Endpoint) readable() bool {
 		return false
 	}
 	want := max(int(e.opts.ReceiveLow.Load()), 1)
-	if e.urg.state == urgentValid && e.urg.seq == e.copiedSeq && !e.opts.OutOfBandInline.Load() {
+	if e.urg.state != urgentNone && e.urg.seq == e.copiedSeq && !e.opts.OutOfBandInline.Load() {
 		want++ // the urgent byte is not read in line
 	}
 	if avail >= want {

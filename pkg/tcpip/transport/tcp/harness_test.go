@@ -474,7 +474,7 @@ func (h *harness) sendIP(protocol, tos uint8, payload []byte) {
 func (h *harness) icmp(kind string, seq, mtu int) {
 	quoted := make([]byte, header.IPv4MinimumSize+8)
 	header.IPv4(quoted).Encode(header.IPv4Fields{
-		TotalLength: 1000, TTL: 60, Protocol: header.ProtocolTCP, Source: h.ours, Destination: h.peer, Flags: header.IPv4FlagDontFragment,
+		TotalLength: 1500, TTL: 60, Protocol: header.ProtocolTCP, Source: h.ours, Destination: h.peer, Flags: header.IPv4FlagDontFragment,
 	})
 	q := quoted[header.IPv4MinimumSize:]
 	binary.BigEndian.PutUint16(q, h.ourPort)
@@ -593,6 +593,14 @@ func (h *harness) run(script string) {
 			h.expect(line)
 			continue
 		}
+		if w := strings.Fields(line); w[0] == "expects" { // from, how many, how large
+			h.expects(h.number(w[1]), h.number(w[2]), h.number(w[3]))
+			continue
+		}
+		if line == "dropall" { // whatever goes out is lost
+			h.wire.out = nil
+			continue
+		}
 		h.none()
 		if line[0] == '<' {
 			h.inject(line)
@@ -610,6 +618,36 @@ func (h *harness) run(script string) {
 	}
 	h.line = "at the end"
 	h.none()
+}
+
+// expects takes n segments of the given size, whatever their PSH.
+func (h *harness) expects(from, n, size int) {
+	for i := range n {
+		s := h.next()
+		at := int(int32(s.tcp.Sequence() - h.iss))
+		if at != from+i*size || len(s.data) != size || s.tcp.Flags()&^flagPsh != flagAck {
+			h.fatalf("segment %d: %v %d:%d went out", i, s.tcp.Flags(), at, at+len(s.data))
+		}
+		if s.opts.HasTimestamp {
+			h.tsVal = s.opts.TSVal
+		}
+	}
+}
+
+// fillWindow sends what the window that was told last has room for.
+func (h *harness) fillWindow() {
+	h.e.mu.Lock()
+	nxt, edge := int(h.e.rcv.nxt-peerISS), int(h.e.rcv.nxt-peerISS)+h.e.offeredWindow()
+	h.e.mu.Unlock()
+	for nxt < edge {
+		n := min(1000, edge-nxt)
+		h.inject(fmt.Sprintf("< A %d:%d ack 1", nxt, nxt+n))
+		nxt += n
+		h.wire.out = nil
+	}
+	// More does not fit, and is told so.
+	h.inject(fmt.Sprintf("< A %d:%d ack 1", nxt, nxt+1000))
+	h.expect(fmt.Sprintf("> A %d ack %d win 0", int32(h.e.snd.nxt-h.iss), nxt))
 }
 
 func (h *harness) socket() *Endpoint {
@@ -801,6 +839,34 @@ func (h *harness) command(w []string) {
 		}
 	case "window": // of the peer's segments
 		h.window = uint16(num(1))
+	case "threshold": // in segments
+		h.e.mu.Lock()
+		h.e.cong.threshold = num(1) * h.e.mss
+		h.e.mu.Unlock()
+	case "connectedlong": // what was measured so far is forgotten
+		h.e.mu.Lock()
+		h.e.rtt.init()
+		h.e.mu.Unlock()
+	case "cwndsegs":
+		h.e.mu.Lock()
+		h.e.cong.window = num(1) * h.e.mss
+		h.e.mu.Unlock()
+	case "lread":
+		_, err := h.listener.Receive(&byteSink{room: 1}, tcpip.ReceiveOptions{})
+		h.result(err, w)
+	case "elisten":
+		h.result(h.e.Listen(1), w)
+	case "fillwindow": // segments until our window is closed
+		h.fillWindow()
+	case "probed": // a closed window is probed so often, and the peer answers
+		for range num(1) {
+			for len(h.wire.out) == 0 {
+				h.clock.Advance(time.Second)
+				h.drop()
+			}
+			h.expect("> A 2000 ack 1")
+			h.inject("< A 1 ack 2001 win 0")
+		}
 	case "save":
 		h.savedISS, h.savedPort = h.iss, h.peerPort
 	case "restore":

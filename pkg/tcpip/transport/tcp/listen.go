@@ -469,6 +469,7 @@ func (l *listener) complete(r *request, s *segment) {
 	c.snd.wl1 = s.seq - 1
 	c.snd.wnd = int(s.window) << c.snd.scale
 	c.snd.maxWnd = c.snd.wnd
+	c.snd.lastWindow = s.window
 	c.updateMSS()
 	c.state = StateSynReceived
 	if r.tries == 0 && r.sentAt != 0 {

@@ -16,7 +16,7 @@ const (
 	minMaxSegment   = 88
 	maxMaxSegment   = 32767
 	maxLinger2      = 120 * time.Second
-	minWindowClamp  = 1024 // half of the least receive buffer
+	minWindowClamp  = 1152 // half of the least receive buffer
 )
 
 // config is what TCP-level options set; of a listener, what its connections begin with. The

@@ -14,6 +14,7 @@ type sendState struct {
 	// wnd is SND.WND in bytes, wl1 the segment it came with, maxWnd the largest ever.
 	wnd, maxWnd int
 	wl1         uint32
+	lastWindow  uint32 // the last window field
 	scale       uint8
 	// finQueued: the stream ends behind the send queue. finAcked: and the peer knows.
 	finQueued, finAcked bool
@@ -99,7 +100,7 @@ func (e *Endpoint) output(why outputReason) {
 		e.idleRestart()
 	}
 	limit := e.maxPayload()
-	sentAny := false
+	sentAny, limited := false, false
 	for {
 		left := e.unsent()
 		fin := e.finUnsent()
@@ -109,12 +110,13 @@ func (e *Endpoint) output(why outputReason) {
 		wnd := e.usableWindow()
 		room := c.window - e.pipe()
 		if room < min(left, mss) || room <= 0 {
-			c.limited = true
+			limited = true
 			break
 		}
 		// Only whole segments, as far as window and congestion window have room.
 		n := min(left, limit)
-		if n > wnd || n > room {
+		cut := n > wnd || n > room
+		if cut {
 			n = min(wnd, room)
 			if n < mss {
 				break // silly window: the probe timer sends it if nothing else happens
@@ -127,8 +129,8 @@ func (e *Endpoint) output(why outputReason) {
 				break
 			}
 		}
-		if n < left && n < limit && e.shouldDefer(n, limit) {
-			c.limited = c.limited || room <= wnd
+		if cut && e.shouldDefer(n, limit) {
+			limited = room <= wnd
 			break
 		}
 		flags := uint8(0)
@@ -144,6 +146,9 @@ func (e *Endpoint) output(why outputReason) {
 		}
 		sentAny = true
 	}
+	if sentAny || limited {
+		e.noteUse(limited || e.pipe() >= c.window)
+	}
 	e.noteLimited()
 	if e.sent.empty() {
 		if (e.unsent() > 0 || e.finUnsent()) && !e.timers.isSet(deadlineSend) {
@@ -154,10 +159,18 @@ func (e *Endpoint) output(why outputReason) {
 	}
 }
 
+// noteUse notes whether the congestion window limited the sender, in this round trip.
+func (e *Endpoint) noteUse(limited bool) {
+	c := &e.cong
+	if f := e.flight(); afterOrEqual(e.snd.una, c.roundEnd) || limited || !c.limited && f > c.maxFlight {
+		c.limited, c.maxFlight, c.roundEnd = limited, f, e.snd.nxt
+	}
+}
+
 // shouldDefer says whether to wait with n bytes until more may be sent in one packet: if a large
 // part of the window is in flight, its acknowledgement is near, and makes a larger packet.
 func (e *Endpoint) shouldDefer(n, limit int) bool {
-	if e.sent.empty() || e.rec.state >= CongestionRecovery || e.snd.finQueued {
+	if e.sent.empty() || e.rec.state != CongestionOpen || e.snd.finQueued {
 		return false
 	}
 	// At least a third of what may be in flight, as large as one packet can be.

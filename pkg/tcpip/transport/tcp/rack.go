@@ -16,11 +16,12 @@ const (
 
 // rackState is the state of RACK (RFC 8985 section 5.2).
 type rackState struct {
-	// at and end are of the segment sent last among those delivered; rtt its round trip time;
-	// 0: none was.
-	at  time.Duration
-	end uint32
-	rtt time.Duration
+	// at and end are of the segment sent last among those delivered, if valid; rtt its round
+	// trip time.
+	valid bool
+	at    time.Duration
+	end   uint32
+	rtt   time.Duration
 	// fack is the highest sequence number delivered; reordering: segments came out of order.
 	fack       uint32
 	reordering bool
@@ -46,9 +47,9 @@ func (e *Endpoint) rackUpdate(s *sentSegment, opts *header.TCPOptions) {
 			return
 		}
 	}
-	r.rtt = max(rtt, 1)
-	if s.at > r.at || s.at == r.at && after(s.end, r.end) {
-		r.at, r.end = s.at, s.end
+	r.rtt = rtt
+	if !r.valid || s.at > r.at || s.at == r.at && after(s.end, r.end) {
+		r.valid, r.at, r.end = true, s.at, s.end
 	}
 }
 
@@ -84,7 +85,7 @@ func (r *rackState) rackRecovered() {
 // 0: not.
 func (e *Endpoint) rackDetect(a *ackInfo) time.Duration {
 	r := &e.rack
-	if r.at == 0 && r.rtt == 0 {
+	if !r.valid {
 		return 0
 	}
 	window := e.rackWindow(a)
@@ -167,10 +168,8 @@ func (e *Endpoint) tlpTimeout() time.Duration {
 			t += maxAckDelay
 		}
 	}
-	if t >= e.rtt.timeout() {
-		return 0 // the timeout comes first
-	}
-	return t
+	// The probe takes the place of a timeout that would come sooner.
+	return min(t, e.rtt.timeout())
 }
 
 // tailLossProbe sends new data if there is any, or the last segment again (RFC 8985 section 7.3).

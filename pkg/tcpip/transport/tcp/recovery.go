@@ -61,6 +61,7 @@ func (e *Endpoint) reduceWindow(undo bool) {
 		}
 	}
 	r.prrDelivered, r.prrOut, r.prrFlight = 0, 0, max(e.flight(), 1)
+	e.ecn.sendCWR = e.ecn.ok // RFC 3168 section 6.1.2, whatever the reason
 }
 
 // enterRecovery begins a fast retransmission.
@@ -103,7 +104,7 @@ func (e *Endpoint) enterLoss() {
 		e.reduceWindow(true)
 		e.cc.timeout(c)
 	}
-	if e.sackOK && e.rack.rtt != 0 {
+	if e.sackOK && e.rack.valid {
 		e.rackMarkTimeout()
 	} else {
 		for i := range e.sent.list.len() {
@@ -167,9 +168,9 @@ func (e *Endpoint) undo() {
 	r.canUndo, r.frto = false, false
 }
 
-// recover moves the state of recovery on after an acknowledgement. a.delivered and what was lost
-// have been counted.
-func (e *Endpoint) recover(s *segment, a *ackInfo) (reorder time.Duration) {
+// recover moves the state of recovery on after an acknowledgement. It returns after how long to
+// look at reordering again, 0: not, and whether one segment is to be sent again in any case.
+func (e *Endpoint) recover(s *segment, a *ackInfo) (reorder time.Duration, force bool) {
 	r := &e.rec
 	if a.ece {
 		e.enterCWR()
@@ -177,8 +178,7 @@ func (e *Endpoint) recover(s *segment, a *ackInfo) (reorder time.Duration) {
 	if !e.sent.empty() && e.sent.list.at(0).flags&sentSacked != 0 {
 		// Reneging: the oldest segment is not acknowledged though it was reported.
 		e.enterLoss()
-		e.retransmitLost(true)
-		return 0
+		return 0, true
 	}
 	if !e.sackOK {
 		e.countDuplicates(s, a)
@@ -215,6 +215,7 @@ func (e *Endpoint) recover(s *segment, a *ackInfo) (reorder time.Duration) {
 			r.state, r.retransAt = CongestionOpen, 0
 		} else if !e.sackOK && a.advanced {
 			e.markHeadLost() // partial acknowledgement (RFC 6582 section 3.2, step 3)
+			force = true
 		}
 	default:
 		if a.duplicates > 0 && e.spurious(s) {
@@ -235,8 +236,7 @@ func (e *Endpoint) recover(s *segment, a *ackInfo) (reorder time.Duration) {
 			}
 			e.prr(a, true)
 			e.stack.Stats().TCP.TCPFastRetrans.Inc()
-			e.retransmitLost(true)
-			return reorder
+			return reorder, true
 		case r.state != CongestionCWR:
 			r.state = e.rightOpenState()
 		}
@@ -245,10 +245,7 @@ func (e *Endpoint) recover(s *segment, a *ackInfo) (reorder time.Duration) {
 	case CongestionRecovery, CongestionCWR:
 		e.prr(a, false)
 	}
-	if e.sent.pending > 0 {
-		e.retransmitLost(false)
-	}
-	return reorder
+	return reorder, force
 }
 
 // rightOpenState is Open or Disorder.

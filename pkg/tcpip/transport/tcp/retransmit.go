@@ -154,7 +154,7 @@ func (e *Endpoint) probeTimeout() {
 	if e.closed {
 		limit = min(limit, orphanRetries)
 	}
-	if e.snd.probes > limit {
+	if e.snd.probes >= limit {
 		e.timedOut()
 		return
 	}
