@@ -8,11 +8,7 @@ require (
 	github.com/google/subcommands v1.2.0
 	github.com/kr/pty v1.1.8
 	github.com/opencontainers/runtime-spec v1.2.1
-	github.com/vishvananda/netlink v1.3.1
 	golang.org/x/sys v0.49.0
 )
 
-require (
-	github.com/creack/pty v1.1.7 // indirect
-	github.com/vishvananda/netns v0.0.5 // indirect
-)
+require github.com/creack/pty v1.1.7 // indirect

@@ -175,7 +175,7 @@ func (l *Loader) addLink(st *stack.Stack, c *netconf.Link, socket, pcap int) err
 // already.
 func addressOf(a *netconf.Address) stack.Address {
 	return stack.Address{
-		Prefix: a.Prefix, Peer: a.Peer.Addr(), Broadcast: a.Broadcast, Label: a.Label, Scope: a.Scope,
+		Prefix: a.Prefix, Peer: a.Peer, Broadcast: a.Broadcast, Label: a.Label, Scope: a.Scope,
 		NoPrefixRoute: a.NoPrefixRoute, NoDAD: a.Prefix.Addr().Is6(), Temporary: a.Valid != 0,
 		Valid: time.Duration(a.Valid) * time.Second, Preferred: time.Duration(a.Preferred) * time.Second,
 	}

@@ -37,7 +37,7 @@ type Link struct {
 // Address is one of a link. Lifetimes are in seconds; 0: for ever.
 type Address struct {
 	Prefix        netip.Prefix `json:"prefix"`
-	Peer          netip.Prefix `json:"peer,omitzero"`
+	Peer          netip.Addr   `json:"peer,omitzero"`
 	Broadcast     netip.Addr   `json:"broadcast,omitzero"`
 	Label         string       `json:"label,omitempty"`
 	Scope         uint8        `json:"scope,omitempty"`

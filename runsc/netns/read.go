@@ -1,24 +1,16 @@
 package netns
 
 import (
+	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/log"
 	"runsc/runsc/netconf"
-)
-
-// Numbers of rtnetlink(7) that package netlink lacks.
-const (
-	tableMain     = unix.RT_TABLE_MAIN
-	tableLocal    = unix.RT_TABLE_LOCAL
-	actionToTable = 1 // FR_ACT_TO_TBL
 )
 
 // conf is the path of a setting of an interface below net.VERSION.conf.
@@ -35,181 +27,188 @@ func isSet(path string) bool {
 // Read describes the namespace that the calling thread is in. What a sandbox cannot have is left
 // out, and said in the log.
 func Read() (*netconf.Config, error) {
-	links, err := netlink.LinkList()
+	c, err := dial()
 	if err != nil {
-		return nil, fmt.Errorf("listing links: %w", err)
+		return nil, err
 	}
-	c := &netconf.Config{}
+	defer c.close()
+	links, err := c.links()
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := c.addresses()
+	if err != nil {
+		return nil, err
+	}
+	out := &netconf.Config{}
 	names := map[int]string{}
 	for _, l := range links {
-		a := l.Attrs()
 		switch {
-		case a.Flags&net.FlagLoopback != 0:
+		case l.flags&unix.IFF_LOOPBACK != 0:
 			continue // the sandbox has its own
-		case a.RawFlags&unix.IFF_UP == 0:
-			log.Debugf("network: %s is down, and left alone", a.Name)
+		case l.flags&unix.IFF_UP == 0:
+			log.Debugf("network: %s is down, and left alone", l.name)
 			continue
-		case a.EncapType != "ether" || len(a.HardwareAddr) != 6:
-			log.Warningf("network: %s is no Ethernet interface (%s); the sandbox does without", a.Name, a.EncapType)
+		case l.typ != unix.ARPHRD_ETHER || len(l.address) != 6:
+			log.Warningf("network: %s is no Ethernet interface; the sandbox does without", l.name)
 			continue
-		case a.MasterIndex != 0:
-			log.Debugf("network: %s belongs to another interface, and is left to it", a.Name)
+		case l.master != 0:
+			log.Debugf("network: %s belongs to another interface, and is left to it", l.name)
 			continue
 		}
-		link, err := readLink(l)
-		if err != nil {
-			return nil, err
-		}
-		names[a.Index] = a.Name
-		c.Links = append(c.Links, *link)
+		names[l.index] = l.name
+		out.Links = append(out.Links, describe(&l, addresses))
 	}
-	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		if err := readRoutes(c, names, family); err != nil {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		if err := readRoutes(c, out, names, family); err != nil {
 			return nil, err
 		}
-		if err := readRules(c, names, family); err != nil {
+		if err := readRules(c, out, names, family); err != nil {
 			return nil, err
 		}
 	}
-	for _, l := range c.Links {
-		list, err := netlink.NeighList(l.Index, 0)
-		if err != nil {
-			return nil, fmt.Errorf("listing neighbours of %s: %w", l.Name, err)
-		}
-		for _, n := range list {
-			addr, ok := addrOf(n.IP)
-			if n.State&unix.NUD_PERMANENT == 0 || !ok || len(n.HardwareAddr) != 6 {
-				continue
-			}
-			c.Neighbours = append(c.Neighbours, netconf.Neighbour{Link: l.Name, Addr: addr, Address: [6]byte(n.HardwareAddr)})
-		}
-	}
-	return c, nil
+	return out, readNeighbours(c, out, names)
 }
 
-func addrOf(ip net.IP) (netip.Addr, bool) {
-	a, ok := netip.AddrFromSlice(ip)
-	return a.Unmap(), ok
-}
-
-func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
-	if n == nil {
-		return netip.Prefix{}, false
+// describe is a link with its addresses.
+func describe(l *link, addresses []address) netconf.Link {
+	out := netconf.Link{
+		Name: l.name, Index: l.index, MTU: l.mtu, Address: [6]byte(l.address),
+		NoIPv6: isSet(conf("ipv6", l.name, "disable_ipv6")), AcceptRA: isSet(conf("ipv6", l.name, "accept_ra")),
+		Forwarding: isSet(conf("ipv4", l.name, "forwarding")),
 	}
-	a, ok := addrOf(n.IP)
-	bits, size := n.Mask.Size()
-	if !ok || size != a.BitLen() {
-		return netip.Prefix{}, false
-	}
-	return netip.PrefixFrom(a, bits), true
-}
-
-func readLink(l netlink.Link) (*netconf.Link, error) {
-	a := l.Attrs()
-	link := &netconf.Link{
-		Name: a.Name, Index: a.Index, MTU: uint32(a.MTU), Address: [6]byte(a.HardwareAddr),
-		NoIPv6: isSet(conf("ipv6", a.Name, "disable_ipv6")), AcceptRA: isSet(conf("ipv6", a.Name, "accept_ra")),
-		Forwarding: isSet(conf("ipv4", a.Name, "forwarding")),
-	}
-	list, err := netlink.AddrList(l, netlink.FAMILY_ALL)
-	if err != nil {
-		return nil, fmt.Errorf("listing addresses of %s: %w", a.Name, err)
-	}
-	for _, x := range list {
-		p, ok := prefixOf(x.IPNet)
-		if !ok || x.Flags&unix.IFA_F_DADFAILED != 0 {
+	for i := range addresses {
+		x := &addresses[i]
+		if x.index != l.index || !x.local.IsValid() || x.flags&unix.IFA_F_DADFAILED != 0 {
 			continue
 		}
-		addr := netconf.Address{Prefix: p, Scope: uint8(x.Scope), NoPrefixRoute: x.Flags&unix.IFA_F_NOPREFIXROUTE != 0}
-		if p.Addr().Is4() {
-			addr.Label = x.Label
-			if b, ok := addrOf(x.Broadcast); ok {
-				addr.Broadcast = b
-			}
+		a := netconf.Address{
+			Prefix: netip.PrefixFrom(x.local, x.bits), Broadcast: x.broadcast, Label: x.label, Scope: x.scope,
+			NoPrefixRoute: x.flags&unix.IFA_F_NOPREFIXROUTE != 0,
 		}
-		if peer, ok := prefixOf(x.Peer); ok && peer != p {
-			addr.Peer = peer
+		if x.peer.IsValid() && x.peer != x.local {
+			a.Peer = x.peer
 		}
-		if x.Flags&unix.IFA_F_PERMANENT == 0 {
-			addr.Valid, addr.Preferred = lifetime(x.ValidLft), lifetime(x.PreferedLft)
+		if x.flags&unix.IFA_F_PERMANENT == 0 {
+			a.Valid, a.Preferred = lifetime(x.valid), lifetime(x.preferred)
 		}
-		link.Addresses = append(link.Addresses, addr)
+		out.Addresses = append(out.Addresses, a)
 	}
-	return link, nil
+	return out
 }
 
 // lifetime is one as netconf has it; the kernel's "for ever" is all ones.
-func lifetime(v int) uint32 {
-	if uint32(v) == ^uint32(0) {
+func lifetime(v uint32) uint32 {
+	if v == ^uint32(0) {
 		return 0
 	}
-	return uint32(v)
+	return v
 }
 
-func anyPrefix(family int) netip.Prefix {
+func anyPrefix(family uint8) netip.Prefix {
 	if family == unix.AF_INET6 {
 		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }
 
-func readRoutes(c *netconf.Config, names map[int]string, family int) error {
-	list, err := netlink.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+// Numbers of rtnetlink.h and fib_rules.h that package unix lacks.
+const (
+	rtaxMTU           = 2
+	rtaVia            = 18
+	rtaEncap          = 22
+	sizeofNextHop     = 8 // struct rtnexthop
+	sizeofRuleHdr     = 12
+	fraDst            = 1
+	fraSrc            = 2
+	fraIifname        = 3
+	fraGoto           = 4
+	fraPriority       = 6
+	fraFwmark         = 10
+	fraTunID          = 12
+	fraSuppressGroup  = 13
+	fraSuppressPrefix = 14
+	fraTable          = 15
+	fraFwmask         = 16
+	fraOifname        = 17
+	fraL3mdev         = 19
+	fraUIDRange       = 20
+	fraIPProto        = 22
+	fraSportRange     = 23
+	fraDportRange     = 24
+	ruleInvert        = 2 // FIB_RULE_INVERT
+)
+
+func readRoutes(c *conn, out *netconf.Config, names map[int]string, family uint8) error {
+	head := make(message, unix.SizeofRtMsg)
+	head[0] = family
+	list, err := c.dump(unix.RTM_GETROUTE, head)
 	if err != nil {
 		return fmt.Errorf("listing routes: %w", err)
 	}
-	for i := range list {
-		x := &list[i]
-		// What addresses make, the sandbox's addresses make too.
-		if x.Table == tableLocal || x.Protocol == unix.RTPROT_KERNEL || x.Flags&unix.RTM_F_CLONED != 0 {
+	for _, m := range list {
+		a := m.attrs(unix.SizeofRtMsg)
+		if a == nil || m.body[0] != family {
 			continue
 		}
 		r := netconf.Route{
-			Destination: anyPrefix(family), Metric: uint32(x.Priority), MTU: uint32(x.MTU), Table: uint32(x.Table),
-			Scope: uint8(x.Scope), Protocol: uint8(x.Protocol), Type: uint8(x.Type),
+			Destination: anyPrefix(family), Source: a.addr(unix.RTA_PREFSRC), Metric: a.u32(unix.RTA_PRIORITY),
+			Table: uint32(m.body[4]), Protocol: m.body[5], Scope: m.body[6], Type: m.body[7],
+			MTU: parseAttributes(a[unix.RTA_METRICS]).u32(rtaxMTU),
 		}
-		if p, ok := prefixOf(x.Dst); ok {
-			r.Destination = p
+		if a[unix.RTA_TABLE] != nil {
+			r.Table = a.u32(unix.RTA_TABLE)
 		}
-		if a, ok := addrOf(x.Src); ok {
-			r.Source = a
+		if d := a.addr(unix.RTA_DST); d.IsValid() {
+			r.Destination = netip.PrefixFrom(d, int(m.body[1]))
 		}
-		if x.Tos != 0 || x.Encap != nil || x.Via != nil {
+		flags := binary.NativeEndian.Uint32(m.body[8:])
+		// What addresses make, the sandbox's addresses make too.
+		if r.Table == unix.RT_TABLE_LOCAL || r.Protocol == unix.RTPROT_KERNEL || flags&unix.RTM_F_CLONED != 0 {
+			continue
+		}
+		if m.body[2] != 0 || m.body[3] != 0 || a[rtaVia] != nil || a[rtaEncap] != nil {
 			log.Warningf("network: a route to %v goes by what the sandbox does not have; it does without", r.Destination)
 			continue
 		}
-		hop := func(gw net.IP, index, flags, weight int) bool {
-			h := netconf.NextHop{Link: names[index], OnLink: flags&unix.RTNH_F_ONLINK != 0, Weight: weight}
-			if a, ok := addrOf(gw); ok {
-				h.Gateway = a
-			}
-			if index != 0 && h.Link == "" {
-				return false // of an interface that is not taken over
-			}
-			r.NextHops = append(r.NextHops, h)
-			return true
-		}
-		switch {
-		case r.Type == unix.RTN_BLACKHOLE || r.Type == unix.RTN_UNREACHABLE || r.Type == unix.RTN_PROHIBIT || r.Type == unix.RTN_THROW:
-		case len(x.MultiPath) > 0:
-			for _, m := range x.MultiPath {
-				if m.Encap == nil && m.Via == nil {
-					hop(m.Gw, m.LinkIndex, m.Flags, m.Hops)
-				}
-			}
-			if len(r.NextHops) == 0 {
-				continue
-			}
-		case !hop(x.Gw, x.LinkIndex, x.Flags, 0):
+		if wayless(r.Type) {
+			out.Routes = append(out.Routes, r)
 			continue
 		}
-		c.Routes = append(c.Routes, r)
+		hop := func(a attributes, index int, flags uint32, weight int) {
+			h := netconf.NextHop{Gateway: a.addr(unix.RTA_GATEWAY), Link: names[index], OnLink: flags&unix.RTNH_F_ONLINK != 0, Weight: weight}
+			if h.Link != "" { // else of an interface that is not taken over
+				r.NextHops = append(r.NextHops, h)
+			}
+		}
+		if b := a[unix.RTA_MULTIPATH]; b != nil {
+			for len(b) >= sizeofNextHop {
+				n := int(binary.NativeEndian.Uint16(b))
+				if n < sizeofNextHop || n > len(b) {
+					break
+				}
+				hop(parseAttributes(b[sizeofNextHop:n]), int(binary.NativeEndian.Uint32(b[4:])), uint32(b[2]), int(b[3]))
+				b = b[min((n+3)&^3, len(b)):]
+			}
+		} else {
+			hop(a, int(a.u32(unix.RTA_OIF)), flags, 0)
+		}
+		if len(r.NextHops) > 0 {
+			out.Routes = append(out.Routes, r)
+		}
 	}
 	return nil
 }
 
-func readRules(c *netconf.Config, names map[int]string, family int) error {
-	list, err := netlink.RuleList(family)
+// wayless says whether routes of a type lead nowhere.
+func wayless(typ uint8) bool {
+	return typ == unix.RTN_BLACKHOLE || typ == unix.RTN_UNREACHABLE || typ == unix.RTN_PROHIBIT || typ == unix.RTN_THROW
+}
+
+func readRules(c *conn, out *netconf.Config, names map[int]string, family uint8) error {
+	head := make(message, sizeofRuleHdr)
+	head[0] = family
+	list, err := c.dump(unix.RTM_GETRULE, head)
 	if err != nil {
 		return fmt.Errorf("listing rules: %w", err)
 	}
@@ -217,29 +216,57 @@ func readRules(c *netconf.Config, names map[int]string, family int) error {
 	for _, n := range names {
 		known[n] = true
 	}
-	for _, x := range list {
-		if x.Table == tableLocal && x.Priority == 0 || x.Table == tableMain && x.Priority == 32766 ||
-			x.Table == unix.RT_TABLE_DEFAULT && x.Priority == 32767 {
-			continue
-		}
-		if x.Goto >= 0 || x.SuppressPrefixlen >= 0 || x.SuppressIfgroup >= 0 || x.Dport != nil || x.Sport != nil || x.IPProto > 0 ||
-			x.UIDRange != nil || x.TunID != 0 || !known[x.IifName] || !known[x.OifName] {
-			log.Warningf("network: the rule of priority %d goes by what the sandbox does not have; it does without", x.Priority)
+	for _, m := range list {
+		a := m.attrs(sizeofRuleHdr)
+		if a == nil || m.body[0] != family {
 			continue
 		}
 		r := netconf.Rule{
-			Priority: uint32(x.Priority), V6: family == unix.AF_INET6, In: x.IifName, Out: x.OifName, Mark: x.Mark,
-			TOS: uint8(x.Tos), Table: uint32(x.Table), Action: x.Type, Invert: x.Invert,
+			Priority: a.u32(fraPriority), V6: family == unix.AF_INET6, In: a.text(fraIifname), Out: a.text(fraOifname),
+			Mark: a.u32(fraFwmark), MarkMask: a.u32(fraFwmask), TOS: m.body[3], Table: uint32(m.body[4]), Action: m.body[7],
+			Invert: binary.NativeEndian.Uint32(m.body[8:])&ruleInvert != 0,
 		}
-		if r.Action == 0 {
-			r.Action = actionToTable
+		if a[fraTable] != nil {
+			r.Table = a.u32(fraTable)
 		}
-		if x.Mask != nil {
-			r.MarkMask = *x.Mask
+		if d := a.addr(fraDst); d.IsValid() {
+			r.Destination = netip.PrefixFrom(d, int(m.body[1]))
 		}
-		r.Source, _ = prefixOf(x.Src)
-		r.Destination, _ = prefixOf(x.Dst)
-		c.Rules = append(c.Rules, r)
+		if s := a.addr(fraSrc); s.IsValid() {
+			r.Source = netip.PrefixFrom(s, int(m.body[2]))
+		}
+		if r.Priority == 0 && r.Table == unix.RT_TABLE_LOCAL || r.Priority == 32766 && r.Table == unix.RT_TABLE_MAIN ||
+			r.Priority == 32767 && r.Table == unix.RT_TABLE_DEFAULT {
+			continue // every namespace has them
+		}
+		special := !known[r.In] || !known[r.Out]
+		for _, t := range []uint16{fraGoto, fraTunID, fraSuppressGroup, fraL3mdev, fraUIDRange, fraIPProto, fraSportRange, fraDportRange} {
+			special = special || a[t] != nil
+		}
+		if v := a[fraSuppressPrefix]; special || v != nil && a.u32(fraSuppressPrefix) != ^uint32(0) {
+			log.Warningf("network: the rule of priority %d goes by what the sandbox does not have; it does without", r.Priority)
+			continue
+		}
+		out.Rules = append(out.Rules, r)
+	}
+	return nil
+}
+
+func readNeighbours(c *conn, out *netconf.Config, names map[int]string) error {
+	list, err := c.dump(unix.RTM_GETNEIGH, make(message, unix.SizeofNdMsg))
+	if err != nil {
+		return fmt.Errorf("listing neighbours: %w", err)
+	}
+	for _, m := range list {
+		a := m.attrs(unix.SizeofNdMsg)
+		if a == nil || binary.NativeEndian.Uint16(m.body[8:])&unix.NUD_PERMANENT == 0 {
+			continue
+		}
+		name, addr, mac := names[int(binary.NativeEndian.Uint32(m.body[4:]))], a.addr(unix.NDA_DST), a[unix.NDA_LLADDR]
+		if name == "" || !addr.IsValid() || len(mac) != 6 {
+			continue
+		}
+		out.Neighbours = append(out.Neighbours, netconf.Neighbour{Link: name, Addr: addr, Address: [6]byte(mac)})
 	}
 	return nil
 }

@@ -1,13 +1,11 @@
 package netns
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/log"
@@ -34,9 +32,30 @@ func Take(c *netconf.Config) (sockets []*os.File, err error) {
 		}
 		sockets = append(sockets, os.NewFile(uintptr(fd), "packets of "+l.Name))
 	}
+	rt, err := dial()
+	if err != nil {
+		return sockets, err
+	}
+	defer rt.close()
 	for i := range c.Links {
-		if err := silence(&c.Links[i]); err != nil {
-			return sockets, fmt.Errorf("interface %s: %w", c.Links[i].Name, err)
+		// With IPv6 off, its addresses are gone and no link-local one comes back.
+		set(conf("ipv6", c.Links[i].Name, "disable_ipv6"), "1")
+		// Packets for addresses that the kernel no longer has are not to be passed on.
+		set(conf("ipv4", c.Links[i].Name, "forwarding"), "0")
+	}
+	addresses, err := rt.addresses()
+	if err != nil {
+		return sockets, err
+	}
+	for _, a := range addresses {
+		for i := range c.Links {
+			if c.Links[i].Index != a.index {
+				continue
+			}
+			// Secondary addresses may go with their primary one.
+			if err := rt.do(unix.RTM_DELADDR, 0, a.request()); err != nil && err != unix.EADDRNOTAVAIL {
+				return sockets, fmt.Errorf("interface %s: removing %v: %w", c.Links[i].Name, a.local, err)
+			}
 		}
 	}
 	return sockets, nil
@@ -49,52 +68,27 @@ func set(path, value string) {
 	}
 }
 
-// silence removes a link's addresses.
-func silence(l *netconf.Link) error {
-	link, err := netlink.LinkByIndex(l.Index)
-	if err != nil {
-		return err
-	}
-	// With IPv6 off, its addresses are gone and no link-local one comes back.
-	set(conf("ipv6", l.Name, "disable_ipv6"), "1")
-	// Packets for addresses that the kernel no longer has are not to be passed on.
-	set(conf("ipv4", l.Name, "forwarding"), "0")
-	list, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil {
-		return err
-	}
-	for i := range list {
-		// The secondary ones go with their primary one, in part.
-		if err := netlink.AddrDel(link, &list[i]); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
-			return fmt.Errorf("removing %v: %w", list[i].IPNet, err)
-		}
-	}
-	return nil
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	if !p.IsValid() {
-		return nil
-	}
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
-
-func ip(a netip.Addr) net.IP {
-	if !a.IsValid() {
-		return nil
-	}
-	return a.AsSlice()
-}
-
 // Restore puts addresses and routes of c back, in the namespace that the calling thread is in. It
 // goes on after an error.
 func Restore(c *netconf.Config) error {
+	rt, err := dial()
+	if err != nil {
+		return err
+	}
+	defer rt.close()
+	links, err := rt.links()
+	if err != nil {
+		return err
+	}
+	names := map[int]string{}
+	for _, l := range links {
+		names[l.index] = l.name
+	}
 	var errs []error
 	indices := map[string]int{}
 	for i := range c.Links {
 		l := &c.Links[i]
-		link, err := netlink.LinkByIndex(l.Index)
-		if err != nil || link.Attrs().Name != l.Name {
+		if names[l.Index] != l.Name {
 			continue // it has gone elsewhere
 		}
 		indices[l.Name] = l.Index
@@ -104,19 +98,10 @@ func Restore(c *netconf.Config) error {
 		if l.Forwarding {
 			set(conf("ipv4", l.Name, "forwarding"), "1")
 		}
-		for _, a := range l.Addresses {
-			x := &netlink.Addr{IPNet: ipNet(a.Prefix), Peer: ipNet(a.Peer), Broadcast: ip(a.Broadcast), Label: a.Label, Scope: int(a.Scope)}
-			if a.NoPrefixRoute {
-				x.Flags |= unix.IFA_F_NOPREFIXROUTE
-			}
-			if a.Prefix.Addr().Is6() {
-				x.Flags |= unix.IFA_F_NODAD // it was done for this address already
-			}
-			if a.Valid != 0 {
-				x.ValidLft, x.PreferedLft = int(a.Valid), int(a.Preferred)
-			}
-			if err := netlink.AddrReplace(link, x); err != nil {
-				errs = append(errs, fmt.Errorf("address %v of %s: %w", a.Prefix, l.Name, err))
+		for j := range l.Addresses {
+			m := restored(l.Index, &l.Addresses[j])
+			if err := rt.do(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m); err != nil {
+				errs = append(errs, fmt.Errorf("address %v of %s: %w", l.Addresses[j].Prefix, l.Name, err))
 			}
 		}
 	}
@@ -125,9 +110,14 @@ func Restore(c *netconf.Config) error {
 	for len(left) > 0 {
 		var again []netconf.Route
 		var failed []error
-		for _, r := range left {
-			if err := restoreRoute(&r, indices); err != nil {
-				again, failed = append(again, r), append(failed, fmt.Errorf("route to %v: %w", r.Destination, err))
+		for i := range left {
+			r := &left[i]
+			m, ok := routeRequest(r, indices)
+			if !ok {
+				continue // its interface is gone
+			}
+			if err := rt.do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m); err != nil {
+				again, failed = append(again, *r), append(failed, fmt.Errorf("route to %v: %w", r.Destination, err))
 			}
 		}
 		if len(again) == len(left) {
@@ -139,30 +129,84 @@ func Restore(c *netconf.Config) error {
 	return errors.Join(errs...)
 }
 
-func restoreRoute(r *netconf.Route, indices map[string]int) error {
-	x := &netlink.Route{
-		Dst: ipNet(r.Destination), Src: ip(r.Source), Priority: int(r.Metric), MTU: int(r.MTU), Table: int(r.Table),
-		Scope: netlink.Scope(r.Scope), Protocol: netlink.RouteProtocol(r.Protocol), Type: int(r.Type),
+// restored is the request that puts an address back.
+func restored(index int, a *netconf.Address) message {
+	x := address{
+		index: index, family: unix.AF_INET, bits: a.Prefix.Bits(), scope: a.Scope, local: a.Prefix.Addr(), peer: a.Peer,
+		broadcast: a.Broadcast, label: a.Label,
 	}
-	flags := func(h *netconf.NextHop) int {
+	if !x.peer.IsValid() {
+		x.peer = x.local
+	}
+	if a.NoPrefixRoute {
+		x.flags |= unix.IFA_F_NOPREFIXROUTE
+	}
+	if x.local.Is6() {
+		x.family = unix.AF_INET6
+		x.flags |= unix.IFA_F_NODAD // it was looked for already
+	}
+	m := x.request()
+	if a.Valid != 0 {
+		info := binary.NativeEndian.AppendUint32(nil, a.Preferred)
+		info = binary.NativeEndian.AppendUint32(info, a.Valid)
+		m = m.attr(unix.IFA_CACHEINFO, append(info, make([]byte, 8)...))
+	}
+	return m
+}
+
+// routeRequest is the request that puts a route back; ok is false if its interface is gone.
+func routeRequest(r *netconf.Route, indices map[string]int) (m message, ok bool) {
+	family := uint8(unix.AF_INET)
+	if r.Destination.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	table := uint8(unix.RT_TABLE_UNSPEC)
+	if r.Table < 256 {
+		table = uint8(r.Table)
+	}
+	flags := uint32(0)
+	onLink := func(h *netconf.NextHop) uint32 {
 		if h.OnLink {
 			return unix.RTNH_F_ONLINK
 		}
 		return 0
 	}
+	if len(r.NextHops) == 1 {
+		flags = onLink(&r.NextHops[0])
+	}
+	m = message{family, uint8(r.Destination.Bits()), 0, 0, table, r.Protocol, r.Scope, r.Type}.u32(flags)
+	m = m.attrU32(unix.RTA_TABLE, r.Table)
+	if r.Destination.Bits() > 0 {
+		m = m.attrAddr(unix.RTA_DST, r.Destination.Addr())
+	}
+	m = m.attrAddr(unix.RTA_PREFSRC, r.Source)
+	if r.Metric != 0 {
+		m = m.attrU32(unix.RTA_PRIORITY, r.Metric)
+	}
+	if r.MTU != 0 {
+		m = m.attr(unix.RTA_METRICS, message(nil).attrU32(rtaxMTU, r.MTU))
+	}
 	switch len(r.NextHops) {
 	case 0:
 	case 1:
 		h := &r.NextHops[0]
-		if x.LinkIndex = indices[h.Link]; x.LinkIndex == 0 && h.Link != "" {
-			return nil // its interface is gone
+		if indices[h.Link] == 0 {
+			return nil, false
 		}
-		x.Gw, x.Flags = ip(h.Gateway), flags(h)
+		m = m.attrAddr(unix.RTA_GATEWAY, h.Gateway).attrU32(unix.RTA_OIF, uint32(indices[h.Link]))
 	default:
+		var all message
 		for i := range r.NextHops {
 			h := &r.NextHops[i]
-			x.MultiPath = append(x.MultiPath, &netlink.NexthopInfo{LinkIndex: indices[h.Link], Gw: ip(h.Gateway), Flags: flags(h), Hops: h.Weight})
+			if indices[h.Link] == 0 {
+				return nil, false
+			}
+			at := len(all)
+			all = append(all, 0, 0, byte(onLink(h)), byte(h.Weight))
+			all = all.u32(uint32(indices[h.Link])).attrAddr(unix.RTA_GATEWAY, h.Gateway)
+			binary.NativeEndian.PutUint16(all[at:], uint16(len(all)-at))
 		}
+		m = m.attr(unix.RTA_MULTIPATH, all)
 	}
-	return netlink.RouteReplace(x)
+	return m, true
 }
