@@ -219,6 +219,9 @@ func TestSendErrors(t *testing.T) {
 		}
 		_, err := e.Send(&Bytes{B: []byte(request), Err: unix.EFAULT, FailAfter: 2}, tcpip.SendOptions{To: &dst})
 		want(t, err, unix.EFAULT)
+		e.Options().MTUDiscovery4.Store(tcpip.MTUDiscoveryDo)
+		e.Options().MTUDiscovery6.Store(tcpip.MTUDiscoveryDo)
+		want(t, SendTo(e, echo(v.request, 1, strings.Repeat("x", 1500)), To(v.other, 0)), unix.EMSGSIZE)
 		ok(t, e.Connect(dst))
 		ok(t, e.Shutdown(tcpip.ShutdownWrite))
 		want(t, Send(e, request), unix.EPIPE)

@@ -537,6 +537,13 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
+func TestWriteFrame(t *testing.T) {
+	h := host(t)
+	want(t, h.Eth.WriteFrame(buffer.NewFrom(make([]byte, 13)), nil), unix.EINVAL)
+	h.Eth.SetUp(false)
+	want(t, h.Eth.WriteFrame(buffer.NewFrom(make([]byte, 14)), nil), unix.ENETDOWN)
+}
+
 func TestAuxdataKnowsVerifiedChecksums(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, true, experimental)
