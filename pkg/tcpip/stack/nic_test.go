@@ -260,6 +260,26 @@ func TestIsLocalAndIsBroadcast(t *testing.T) {
 	}
 }
 
+func TestIsLocalWithManyAddresses(t *testing.T) {
+	w := newWorld(t)
+	add(t, w.lo, "127.0.0.1/8", "::1/128")
+	for i := range 40 {
+		add(t, w.eth, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i), 1}), 24).String())
+		for j := range 45 {
+			a := netip.AddrFrom4([4]byte{10, 0, byte(j), 1})
+			if got := w.s.IsLocal(0, a); got != (j <= i) {
+				t.Fatalf("with %d addresses: IsLocal(%v) = %v", i+1, a, got)
+			}
+		}
+		for a, want := range map[string]bool{"10.0.0.255": false, "10.0.0.2": false, "127.0.0.1": true, "127.1.2.3": true,
+			"127.255.255.255": false, "::1": true, "::2": false} {
+			if got := w.s.IsLocal(0, addr(a)); got != want {
+				t.Fatalf("with %d addresses: IsLocal(%s) = %v", i+1, a, got)
+			}
+		}
+	}
+}
+
 func TestLifetimes(t *testing.T) {
 	w := newWorld(t)
 	l := &listener{}

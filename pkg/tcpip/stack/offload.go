@@ -21,7 +21,8 @@ func (n *NIC) needsSegmenting(p *buffer.Packet) bool {
 	case buffer.SegmentNone:
 		return false
 	case buffer.SegmentUDP:
-		return n.caps&CapUDPSegmentation == 0
+		// The link may lose this one while it runs.
+		return n.link.Capabilities()&CapUDPSegmentation == 0
 	}
 	return n.caps&CapSegmentation == 0 || uint32(p.Len()) > n.link.MaxSegmentation()
 }

@@ -45,8 +45,10 @@ func (l *routeLine) id() tableID { return tableID{l.Destination.Addr().Is6(), l.
 // routing is all that FindRoute reads, at one moment.
 type routing struct {
 	tables map[tableID]*fib
-	rules4 []Rule
-	rules6 []Rule
+	// local4 and local6 are what the local tables say of this host's addresses.
+	local4, local6 *locality
+	rules4         []Rule
+	rules6         []Rule
 }
 
 func (r *routing) table(v6 bool, table uint32) *fib { return r.tables[tableID{v6, table}] }
@@ -128,6 +130,7 @@ func (s *Stack) rebuild(ids map[tableID]bool) {
 			r.tables[id] = f
 		}
 	}
+	r.local4, r.local6 = newLocality(r.table(false, TableLocal)), newLocality(r.table(true, TableLocal))
 	s.routing.Store(&r)
 	s.generation.Add(1)
 }

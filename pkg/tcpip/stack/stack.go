@@ -86,7 +86,7 @@ func New(c Config) *Stack {
 	s.nics.Store(&nicTable{byID: map[tcpip.NICID]*NIC{}})
 	s.observers.Store(&[]Observer{})
 	s.rules = defaultRules()
-	s.routing.Store(&routing{})
+	s.routing.Store(&routing{local4: newLocality(nil), local6: newLocality(nil)})
 	s.publishRules()
 	s.ports.init(s)
 	s.demux.init(s)
@@ -298,10 +298,17 @@ func (s *Stack) Loopback() *NIC { return s.nics.Load().loopback }
 // IsLocal says whether a is an address of this host: of nic, or of any if it is 0. For IPv4 that
 // includes all of 127.0.0.0/8, as the local table has it.
 func (s *Stack) IsLocal(nic tcpip.NICID, a netip.Addr) bool {
-	f := s.routing.Load().table(a.Is6(), TableLocal)
+	r := s.routing.Load()
+	if nic == 0 {
+		if a.Is4() {
+			return r.local4.has(a)
+		}
+		return r.local6.has(a)
+	}
+	f := r.table(a.Is6(), TableLocal)
 	if f == nil {
 		return false
 	}
-	e := f.find(a, nic, false, nil)
-	return e != nil && e.Type == RouteLocal
+	l := f.find(a, nic, false, nil)
+	return l != nil && l.Type == RouteLocal
 }
