@@ -98,7 +98,7 @@ func (e *endpoint) sendError(f header.ICMPv4Fields, pkt *buffer.Packet) {
 		return
 	}
 	tooBig := f.Type == header.ICMPv4Unreachable && f.Code == header.ICMPv4FragmentationNeeded
-	if !r.Local && !tooBig && !e.limit.allow(h.Source()) {
+	if !r.Local && !tooBig && !e.limit.Allow(h.Source()) {
 		e.icmp.OutRateLimited.Inc()
 		return
 	}

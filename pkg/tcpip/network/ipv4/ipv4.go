@@ -9,6 +9,7 @@ import (
 	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/network/arp"
+	"runsc/pkg/tcpip/network/internal/errorlimit"
 	"runsc/pkg/tcpip/network/internal/fragment"
 	"runsc/pkg/tcpip/stack"
 )
@@ -24,7 +25,7 @@ const (
 type protocol struct {
 	stack     *stack.Stack
 	fragments *fragment.Reassembler
-	limit     limiter
+	limit     errorlimit.Limiter
 	// ids are the identifications of packets that may be fragmented, one counter for each hash
 	// of their addresses, so that what one host sees says little about others (RFC 7739
 	// section 5.3 for IPv6; RFC 6864 for what IPv4's identification is good for).
@@ -38,7 +39,7 @@ func New(s *stack.Stack) stack.NetworkProtocol {
 	for i := range p.ids {
 		p.ids[i].Store(uint32(s.Random()))
 	}
-	p.limit.init(s)
+	p.limit.Init(s, hashLimit)
 	return p
 }
 
@@ -90,6 +91,9 @@ func (e *endpoint) Solicit(target, source netip.Addr, to tcpip.LinkAddress) {
 
 // hashID is the purpose of Stack.Hash for ids.
 const hashID = 0x697076342d696473
+
+// hashLimit is the purpose of Stack.Hash for limit.
+const hashLimit = 0x697076342d6c696d
 
 // nextID is the identification of the next of n packets to dst.
 func (p *protocol) nextID(src, dst netip.Addr, protocol uint8, n int) uint16 {

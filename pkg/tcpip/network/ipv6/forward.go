@@ -125,7 +125,7 @@ func (e *endpoint) sendRedirect(r *stack.Route, pkt *buffer.Packet) {
 	}
 	back, err := e.stack.FindRoute(stack.RouteQuery{Destination: pkt.Source, NIC: e.nic.ID()})
 	src := e.linkLocalSource()
-	if err != nil || back.Local || back.NextHop != pkt.Source || !src.IsValid() || !e.protocol.limiter.allow(e.stack, pkt.Source) {
+	if err != nil || back.Local || back.NextHop != pkt.Source || !src.IsValid() || !e.protocol.limiter.Allow(pkt.Source) {
 		return
 	}
 	b := make([]byte, header.NDPRedirectSize, header.IPv6MinimumMTU)

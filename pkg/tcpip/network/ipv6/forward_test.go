@@ -9,6 +9,7 @@ import (
 	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/checksum"
 	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/network/internal/errorlimit"
 	"runsc/pkg/tcpip/stack"
 )
 
@@ -250,8 +251,8 @@ func TestRoutersSendRedirects(t *testing.T) {
 					n++
 				}
 			}
-			if n != errorBurst-1 {
-				t.Errorf("%d more redirects, want %d", n, errorBurst-1)
+			if n != errorlimit.Burst-1 {
+				t.Errorf("%d more redirects, want %d", n, errorlimit.Burst-1)
 			}
 		})
 	}

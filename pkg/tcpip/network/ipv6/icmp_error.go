@@ -2,8 +2,6 @@ package ipv6
 
 import (
 	"net/netip"
-	"sync"
-	"time"
 
 	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/checksum"
@@ -138,61 +136,10 @@ func isError(ip header.IPv6) bool {
 	return t < header.ICMPv6EchoRequest || t == header.ICMPv6Redirect
 }
 
-// Rates of errors, those of Linux (net.ipv6.icmp.ratelimit, net.ipv4.icmp_msgs_per_sec and
-// icmp_msgs_burst).
-const (
-	errorInterval    = time.Second
-	errorBurst       = 6
-	allErrorInterval = time.Millisecond
-	allErrorBurst    = 50
-	errorBuckets     = 256
-)
-
-// mayError takes a token for an error to dst, if there is one (RFC 4443 section 2.4 f). Senders
-// must hear of a path MTU for each of their paths, so only the host's total counts for those.
+// mayError takes a token for an error to dst, if there is one (RFC 4443 section 2.4 f).
 func (e *endpoint) mayError(t uint8, dst netip.Addr) bool {
-	l := &e.protocol.limiter
 	if t == header.ICMPv6PacketTooBig {
-		return l.allowTotal(e.now())
+		return e.protocol.limiter.AllowAny()
 	}
-	return l.allow(e.stack, dst)
-}
-
-// limiter limits the rate of messages that anybody can make this host send. Its size is fixed:
-// destinations share buckets, by a hash nobody can foretell.
-type limiter struct {
-	mu    sync.Mutex // guards the fields below
-	total bucket
-	each  [errorBuckets]bucket
-}
-
-// bucket is a token bucket, kept as the time at which it would be full again.
-type bucket struct{ full time.Duration }
-
-// take takes a token that comes back after interval, if one of burst is left at now.
-func (b *bucket) take(now, interval time.Duration, burst int) bool {
-	full := max(b.full, now)
-	if full-now > time.Duration(burst-1)*interval {
-		return false
-	}
-	b.full = full + interval
-	return true
-}
-
-// allow says whether a message to dst may be sent, and counts it.
-func (l *limiter) allow(s *stack.Stack, dst netip.Addr) bool {
-	a := dst.As16()
-	i := s.Hash(purposeRateLimit, a[:]) % errorBuckets
-	now := s.Clock().Monotonic()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	// The bucket of the destination comes first: who floods us must not use up everybody's.
-	return l.each[i].take(now, errorInterval, errorBurst) && l.total.take(now, allErrorInterval, allErrorBurst)
-}
-
-// allowTotal is allow without a destination.
-func (l *limiter) allowTotal(now time.Duration) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.total.take(now, allErrorInterval, allErrorBurst)
+	return e.protocol.limiter.Allow(dst)
 }

@@ -10,6 +10,7 @@ import (
 
 	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/network/internal/errorlimit"
 	"runsc/pkg/tcpip/stack"
 )
 
@@ -342,13 +343,13 @@ func TestErrorsAreLimited(t *testing.T) {
 		}
 		return len(h.take())
 	}
-	if n := refused(100); n != errorBurst {
-		t.Errorf("%d errors at once, want %d", n, errorBurst)
+	if n := refused(100); n != errorlimit.Burst {
+		t.Errorf("%d errors at once, want %d", n, errorlimit.Burst)
 	}
-	if n := h.stack.Stats().ICMP6.OutRateLimited.Load(); n != 100-errorBurst {
+	if n := h.stack.Stats().ICMP6.OutRateLimited.Load(); n != 100-errorlimit.Burst {
 		t.Errorf("OutRateLimited is %d", n)
 	}
-	h.clock.Advance(errorInterval - 1)
+	h.clock.Advance(errorlimit.Interval - 1)
 	if n := refused(10); n != 0 {
 		t.Errorf("%d errors too early", n)
 	}
@@ -357,8 +358,8 @@ func TestErrorsAreLimited(t *testing.T) {
 		t.Errorf("%d errors after a second, want 1", n)
 	}
 	h.clock.Advance(time.Hour)
-	if n := refused(100); n != errorBurst {
-		t.Errorf("%d errors after an hour, want %d", n, errorBurst)
+	if n := refused(100); n != errorlimit.Burst {
+		t.Errorf("%d errors after an hour, want %d", n, errorlimit.Burst)
 	}
 }
 
@@ -371,8 +372,8 @@ func TestErrorsToAllTogetherAreLimited(t *testing.T) {
 		src[15], src[14] = byte(i), byte(i>>8)
 		h.receive(ip(netip.AddrFrom16(src), ourGlobal, header.ProtocolUDP, 64, udp(1, 2, 1)))
 	}
-	if n := len(h.take()); n != allErrorBurst {
-		t.Errorf("%d errors, want %d", n, allErrorBurst)
+	if n := len(h.take()); n != errorlimit.TotalBurst {
+		t.Errorf("%d errors, want %d", n, errorlimit.TotalBurst)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/network/internal/errorlimit"
 	"runsc/pkg/tcpip/stack"
 )
 
@@ -27,7 +28,7 @@ const (
 // protocol is IPv6 of one stack.
 type protocol struct {
 	stack    *stack.Stack
-	limiter  limiter
+	limiter  errorlimit.Limiter
 	ids      [1024]atomic.Uint32 // of fragmented packets, see fragmentID
 	fragment reassembler
 }
@@ -36,6 +37,7 @@ type protocol struct {
 func New(s *stack.Stack) stack.NetworkProtocol {
 	p := &protocol{stack: s}
 	p.fragment.init(p)
+	p.limiter.Init(s, purposeRateLimit)
 	s.AddObserver(p)
 	return p
 }
