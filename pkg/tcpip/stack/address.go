@@ -17,7 +17,7 @@ type addressSet struct {
 	// index has the place of an address in list, the first one if it is there with several
 	// prefixes. broadcasts are the broadcast addresses of IPv4 prefixes.
 	index      map[netip.Addr]int
-	broadcasts map[netip.Addr]bool
+	broadcasts addrSet
 }
 
 // addressRecord is an address with its lifetimes as moments of the monotonic clock; 0: never.
@@ -102,13 +102,13 @@ func (n *NIC) HasAddress(addr netip.Addr) bool {
 
 // IsBroadcast says whether addr is a broadcast address on this interface.
 func (n *NIC) IsBroadcast(addr netip.Addr) bool {
-	return addr == header.IPv4Broadcast || n.addresses.Load().broadcasts[addr]
+	return addr == header.IPv4Broadcast || n.addresses.Load().broadcasts.has(addr)
 }
 
 // setAddresses publishes list, changes the routes from before, and sets the timer for what is
 // over next. stack.mu is held.
 func (n *NIC) setAddresses(list []addressRecord) (removed, added []*routeLine) {
-	set := &addressSet{list: list, index: map[netip.Addr]int{}, broadcasts: map[netip.Addr]bool{}}
+	set := &addressSet{list: list, index: map[netip.Addr]int{}}
 	for i := range list {
 		a := &list[i]
 		if _, ok := set.index[a.Prefix.Addr()]; !ok {
@@ -116,7 +116,7 @@ func (n *NIC) setAddresses(list []addressRecord) (removed, added []*routeLine) {
 		}
 		for _, b := range [...]netip.Addr{a.Broadcast, broadcastOf(a.Prefix)} {
 			if b.IsValid() {
-				set.broadcasts[b] = true
+				set.broadcasts.add(b)
 			}
 		}
 	}

@@ -1,6 +1,9 @@
 package stack
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // locality is a local table (TableLocal of one version of IP) made for the one question that each
 // packet asks of it: is this an address of this host?
@@ -18,8 +21,38 @@ type localPrefix struct {
 	local bool
 }
 
-// localityScan is up to how many addresses are compared one by one, which is quicker than a map.
-const localityScan = 12
+// scanLimit is up to how many addresses are compared one by one, which is quicker than a map.
+const scanLimit = 12
+
+// addrSet is a set of addresses that is mostly small. The zero value is empty.
+type addrSet struct {
+	few  []netip.Addr
+	many map[netip.Addr]bool // all of them, if they are more than scanLimit
+}
+
+func (s *addrSet) add(a netip.Addr) {
+	if s.has(a) {
+		return
+	}
+	s.few = append(s.few, a)
+	if len(s.few) <= scanLimit {
+		return
+	}
+	if s.many == nil {
+		s.many = map[netip.Addr]bool{}
+		for _, x := range s.few {
+			s.many[x] = true
+		}
+	}
+	s.many[a] = true
+}
+
+func (s *addrSet) has(a netip.Addr) bool {
+	if s.many != nil {
+		return s.many[a]
+	}
+	return slices.Contains(s.few, a)
+}
 
 // newLocality makes it of a table; nil is an empty one.
 func newLocality(f *fib) *locality {
@@ -40,7 +73,7 @@ func newLocality(f *fib) *locality {
 			}
 		}
 	}
-	if len(l.hosts) > localityScan {
+	if len(l.hosts) > scanLimit {
 		l.all = map[netip.Addr]bool{}
 		for i, a := range l.hosts {
 			l.all[a] = l.local[i]

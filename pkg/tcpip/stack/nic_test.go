@@ -270,6 +270,10 @@ func TestIsLocalWithManyAddresses(t *testing.T) {
 			if got := w.s.IsLocal(0, a); got != (j <= i) {
 				t.Fatalf("with %d addresses: IsLocal(%v) = %v", i+1, a, got)
 			}
+			a = netip.AddrFrom4([4]byte{10, 0, byte(j), 255})
+			if got := w.eth.IsBroadcast(a); got != (j <= i) {
+				t.Fatalf("with %d addresses: IsBroadcast(%v) = %v", i+1, a, got)
+			}
 		}
 		for a, want := range map[string]bool{"10.0.0.255": false, "10.0.0.2": false, "127.0.0.1": true, "127.1.2.3": true,
 			"127.255.255.255": false, "::1": true, "::2": false} {
