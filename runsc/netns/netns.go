@@ -66,19 +66,39 @@ func idOf(path string) (id, error) {
 var ErrHostNamespace = errors.New("the container is in the host's own network namespace, whose interfaces a sandbox does not take over: " +
 	"give it a network namespace of its own (linux.namespaces in config.json), or choose --network=host (sockets of the host) or --network=none (loopback only)")
 
+// initialInode is the inode of the host's network namespace in kernels that give it a fixed one
+// (PROC_NET_INIT_INO).
+const initialInode = 0xeffffff9
+
 // CheckNotHost returns ErrHostNamespace if path is the network namespace of the host: that of
-// process 1. Where that cannot be seen, there is nothing to say against it.
+// process 1 or of the kernel's threads. Where those cannot be seen, there is nothing to say
+// against it.
 func CheckNotHost(path string) error {
-	host, err := idOf("/proc/1/ns/net")
-	if err != nil {
-		return nil
-	}
 	given, err := idOf(path)
 	if err != nil {
 		return err
 	}
-	if given == host {
+	if given.ino == initialInode {
 		return ErrHostNamespace
 	}
+	for _, pid := range []string{"1", "2"} {
+		if pid == "2" && !isKernelThread(pid) {
+			continue
+		}
+		if host, err := idOf("/proc/" + pid + "/ns/net"); err == nil && host == given {
+			return ErrHostNamespace
+		}
+	}
 	return nil
+}
+
+// isKernelThread says whether a process has no program: its command line is empty, and it is no
+// zombie.
+func isKernelThread(pid string) bool {
+	line, err := os.ReadFile("/proc/" + pid + "/cmdline")
+	if err != nil || len(line) > 0 {
+		return false
+	}
+	_, err = os.Readlink("/proc/" + pid + "/exe")
+	return errors.Is(err, os.ErrNotExist)
 }
