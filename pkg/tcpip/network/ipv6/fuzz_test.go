@@ -158,11 +158,10 @@ func FuzzNDPOptions(f *testing.F) {
 		h := newHost(t, hostOptions{addresses: []string{"2001:db8::1/64"}, ra: true})
 		h.route("2001:db8:ffff::/48", "fe80::99")
 		opts = opts[:min(len(opts), 60000)]
-		valid := true
 		w := header.WalkNDPOptions(opts)
 		for w.Next() {
 		}
-		valid = !w.Malformed()
+		valid := !w.Malformed()
 		h.receive(ra(peerLL, lifetimeOf(time.Duration(seconds)*time.Second), opts))
 		if got := len(h.gateways()) == 1; got != (valid && seconds > 0) {
 			t.Errorf("valid %v, lifetime %d: a default router is known: %v", valid, seconds, got)
