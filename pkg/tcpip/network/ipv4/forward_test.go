@@ -3,6 +3,7 @@ package ipv4_test
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -273,8 +274,8 @@ func TestEchoOfOptions(t *testing.T) {
 	options := append([]byte{148, 4, 0, 0, 7, 11, 4}, make([]byte, 9)...)
 	w.ping(peer, us, nil, func(f *header.IPv4Fields) { f.Options = options })
 	h := w.one()
-	// The way there is ours in it; the router alert is not sent back.
-	if want := append(append([]byte{7, 11, 8}, us.AsSlice()...), 0, 0, 0, 0, 0); !bytes.Equal(h.Options(), want) {
+	// We are on the way there and on the way back; the router alert is not sent back.
+	if want := slices.Concat([]byte{7, 11, 12}, us.AsSlice(), us.AsSlice(), []byte{0}); !bytes.Equal(h.Options(), want) {
 		t.Errorf("options %x, want %x", h.Options(), want)
 	}
 }

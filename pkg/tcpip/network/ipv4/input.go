@@ -141,7 +141,7 @@ func (e *endpoint) inputOptions(pkt *buffer.Packet, self netip.Addr) bool {
 		self = header.IPv4Any
 	}
 	h := header.IPv4(slices.Clone(pkt.NetworkHeader))
-	changed, fault := e.options(h, self)
+	changed, fault := e.fillOptions(h.Options(), self)
 	if fault != nil {
 		e.stats.InHdrErrors.Inc()
 		switch {

@@ -3,6 +3,7 @@ package ipv4
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"runsc/pkg/tcpip/header"
@@ -24,11 +25,10 @@ func milliseconds(t time.Time) uint32 {
 	return uint32((t.Hour()*3600+t.Minute()*60+t.Second())*1000 + t.Nanosecond()/1e6)
 }
 
-// options reads the options of h, a copy of a header that came in, and fills in what they ask
-// for: self is the address that records the visit. changed says that h was written to; its
-// checksum is not updated.
-func (e *endpoint) options(h header.IPv4, self netip.Addr) (changed bool, fault *optionFault) {
-	w := header.WalkIPv4Options(h.Options())
+// fillOptions reads a packet's options and fills in what they ask for: self is the address that
+// records the visit. changed says that it has written to them.
+func (e *endpoint) fillOptions(options []byte, self netip.Addr) (changed bool, fault *optionFault) {
+	w := header.WalkIPv4Options(options)
 	for w.Next() {
 		at := header.IPv4MinimumSize + w.Offset
 		switch w.Type {
@@ -53,6 +53,14 @@ func (e *endpoint) options(h header.IPv4, self netip.Addr) (changed bool, fault 
 		return changed, &optionFault{pointer: header.IPv4MinimumSize + w.Offset + 1, report: true}
 	}
 	return changed, nil
+}
+
+// ownOptions are the options of a packet of this host: in those that record the way it begins with
+// the source, as in Linux. It allocates, which only packets with options shall cost.
+func (e *endpoint) ownOptions(options []byte, source netip.Addr) []byte {
+	options = slices.Clone(options)
+	e.fillOptions(options, source)
+	return options
 }
 
 // recordRoute adds self to a record route option (RFC 791 section 3.1, "Record Route"). bad is the

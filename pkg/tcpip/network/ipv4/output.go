@@ -24,6 +24,9 @@ func (e *endpoint) WritePacket(r *stack.Route, params stack.NetworkParams, pkt *
 	if params.RouterAlert {
 		f.Options = withRouterAlert(params.Options)
 	}
+	if len(f.Options) > 0 {
+		f.Options = e.ownOptions(f.Options, r.Source)
+	}
 	n := f.HeaderLength()
 	total := n + pkt.Len()
 	if total > header.IPv4MaximumTotal || len(f.Options) > header.IPv4OptionsMaximum {

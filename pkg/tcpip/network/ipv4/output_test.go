@@ -39,6 +39,8 @@ func TestHeaderOfAPacketThatGoesOut(t *testing.T) {
 		"options, padded":       {stack.NetworkParams{Transport: udp, Options: []byte{1, 1}}, 64, []byte{1, 1, 0, 0}},
 		"router alert":          {stack.NetworkParams{Transport: udp, RouterAlert: true}, 64, []byte{148, 4, 0, 0}},
 		"router alert, options": {stack.NetworkParams{Transport: udp, RouterAlert: true, Options: []byte{1, 1, 1, 0}}, 64, []byte{148, 4, 0, 0, 1, 1, 1, 0}},
+		"record route":          {stack.NetworkParams{Transport: udp, Options: []byte{7, 7, 4, 0, 0, 0, 0, 0}}, 64, append([]byte{7, 7, 8}, append(us.AsSlice(), 0)...)},
+		"malformed":             {stack.NetworkParams{Transport: udp, Options: []byte{7, 9, 4, 0}}, 64, []byte{7, 9, 4, 0}},
 		"don't fragment":        {stack.NetworkParams{Transport: udp, DontFragment: true}, 64, nil},
 	} {
 		if err := r.WritePacket(c.p, outgoing(numbers(100))); err != nil {
@@ -55,7 +57,7 @@ func TestHeaderOfAPacketThatGoesOut(t *testing.T) {
 		}
 	}
 	st := &w.s.Stats().IP
-	if st.OutRequests.Load() != 7 || st.OutOctets.Load() != 7*120+4+4+4+8 {
+	if st.OutRequests.Load() != 9 || st.OutOctets.Load() != 9*120+4+4+4+8+8+4 {
 		t.Errorf("%d packets of %d bytes were counted", st.OutRequests.Load(), st.OutOctets.Load())
 	}
 	if err := r.WritePacket(stack.NetworkParams{Transport: udp, Options: make([]byte, 44)}, outgoing(numbers(10))); err != unix.EMSGSIZE {
