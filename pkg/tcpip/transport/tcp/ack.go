@@ -16,7 +16,7 @@ func (e *Endpoint) handleAck(s *segment) bool {
 		return false
 	}
 	e.updateRecent(s)
-	a := ackInfo{priorUna: e.snd.una, priorFlight: e.flight(), priorSacked: e.sent.sacked}
+	a := ackInfo{priorUna: e.snd.una, priorFack: e.rack.fack, priorFlight: e.flight(), priorSacked: e.sent.sacked}
 	if before(ack, e.snd.una) {
 		// Older than one that came already: only its blocks may be news.
 		if e.sackOK && s.opts.SACKCount > 0 {

@@ -222,7 +222,7 @@ func (e *Endpoint) handleSynSent(s *segment) {
 		return
 	}
 	e.ecn.ok = e.ecn.asked && s.flags&(flagEce|flagCwr) == flagEce
-	a := ackInfo{priorFlight: e.flight(), advanced: true}
+	a := ackInfo{priorFlight: e.flight(), advanced: true, priorFack: e.rack.fack}
 	e.acknowledge(s, &a)
 	e.measureRTT(s, &a)
 	e.timers.cancel(deadlineSend)

@@ -123,6 +123,16 @@ func (e *Endpoint) SetUser(uid uint32) {
 	e.unlock()
 }
 
+// ReuseChanged tells that SO_REUSEADDR or SO_REUSEPORT was set: they count as they are when another
+// socket is bound.
+func (e *Endpoint) ReuseChanged() {
+	e.lock()
+	defer e.unlock()
+	if e.port != nil {
+		e.stack.SetReuse(e.port, e.opts.ReuseAddress.Load(), e.opts.ReusePort.Load())
+	}
+}
+
 // State is the connection's state. A connection in TIME-WAIT is StateClosed for its socket, as
 // in Linux.
 func (e *Endpoint) State() State {

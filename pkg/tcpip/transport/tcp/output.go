@@ -205,7 +205,7 @@ func (e *Endpoint) sendNew(end uint32, flags uint8) bool {
 	}
 	g := sentSegment{seq: seq, end: end, at: e.now, flags: flags}
 	e.stampRate(&g)
-	e.sent.list.push(g)
+	e.sent.add(g)
 	e.snd.nxt = end
 	if e.rec.state >= CongestionCWR {
 		e.rec.prrOut += int(end - seq)

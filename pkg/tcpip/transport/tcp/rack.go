@@ -16,10 +16,10 @@ const (
 
 // rackState is the state of RACK (RFC 8985 section 5.2).
 type rackState struct {
-	// at and end are of the segment sent last among those delivered, if valid; rtt its round
+	// order and end are of the segment sent last among those delivered, if valid; rtt its round
 	// trip time.
 	valid bool
-	at    time.Duration
+	order uint64
 	end   uint32
 	rtt   time.Duration
 	// fack is the highest sequence number delivered; reordering: segments came out of order.
@@ -48,8 +48,8 @@ func (e *Endpoint) rackUpdate(s *sentSegment, opts *header.TCPOptions) {
 		}
 	}
 	r.rtt = rtt
-	if !r.valid || s.at > r.at || s.at == r.at && after(s.end, r.end) {
-		r.valid, r.at, r.end = true, s.at, s.end
+	if !r.valid || s.order > r.order || s.order == r.order && after(s.end, r.end) {
+		r.valid, r.order, r.end = true, s.order, s.end
 	}
 }
 
@@ -96,7 +96,7 @@ func (e *Endpoint) rackDetect(a *ackInfo) time.Duration {
 		if s.flags&sentSacked != 0 || s.flags&(sentLost|sentAgain) == sentLost {
 			continue
 		}
-		if !(s.at < r.at || s.at == r.at && before(s.end, r.end)) {
+		if !(s.order < r.order || s.order == r.order && before(s.end, r.end)) {
 			if s.flags&sentEver == 0 {
 				// What is behind it was sent later still, its retransmissions too.
 				break

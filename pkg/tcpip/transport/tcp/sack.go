@@ -11,6 +11,7 @@ import (
 // ackInfo is what one acknowledgement told.
 type ackInfo struct {
 	priorUna                 uint32
+	priorFack                uint32
 	priorFlight, priorSacked int
 
 	acked     int // sequence numbers acknowledged cumulatively
@@ -43,7 +44,8 @@ func (e *Endpoint) segmentDelivered(s *sentSegment, a *ackInfo, opts *header.TCP
 	}
 	if after(s.end, e.rack.fack) {
 		e.rack.fack = s.end
-	} else if before(s.end, e.rack.fack) && s.flags&sentEver == 0 && !e.rack.reordering {
+	}
+	if before(s.end, a.priorFack) && s.flags&sentEver == 0 && !e.rack.reordering {
 		// RFC 8985 section 6.2, step 3: it was delivered behind one that was sent later.
 		e.rack.reordering = true
 		e.count.reorderingSeen++

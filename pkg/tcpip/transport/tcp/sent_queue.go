@@ -20,8 +20,10 @@ const (
 // segmentation offload it is many segments on the wire.
 type sentSegment struct {
 	seq, end uint32
-	// at is when it was sent last.
+	// at is when it was sent last, and order the how-manieth transmission that was: of two at
+	// the same time only order knows which was first.
 	at    time.Duration
+	order uint64
 	flags uint8
 	// delivered is how many bytes had been delivered when it was sent, at deliveredAt, and
 	// firstAt when the first of those was sent that were in flight: the beginning of a sample
@@ -47,6 +49,14 @@ type sentQueue struct {
 	pending int
 	// highestSacked is the end of the highest segment with sentSacked, valid while sacked > 0.
 	highestSacked uint32
+	order         uint64 // transmissions so far
+}
+
+// add puts a segment that is sent for the first time at the end.
+func (q *sentQueue) add(s sentSegment) {
+	q.order++
+	s.order = q.order
+	q.list.push(s)
 }
 
 func (q *sentQueue) empty() bool { return q.list.len() == 0 }
@@ -123,6 +133,8 @@ func (q *sentQueue) clearSacked() {
 
 // setSentAgain notes that a segment was retransmitted now.
 func (q *sentQueue) setSentAgain(s *sentSegment, now time.Duration) {
+	q.order++
+	s.order = q.order
 	q.forget(s, s.size())
 	s.flags |= sentAgain | sentEver
 	s.at = now
