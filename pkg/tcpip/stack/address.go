@@ -132,6 +132,7 @@ func (n *NIC) setAddresses(list []addressRecord) (removed, added []*routeLine) {
 func (n *NIC) madeRoutes(list []addressRecord) []RouteEntry {
 	up := n.up.Load()
 	var out []RouteEntry
+	nets := map[netip.Prefix]bool{}
 	line := func(p netip.Prefix, table uint32, t RouteType, scope uint8, source netip.Addr, metric uint32) {
 		out = append(out, RouteEntry{Destination: p, NIC: n.id, Source: source, Table: table, Type: t,
 			Scope: scope, Protocol: protocolKernel, Metric: metric})
@@ -158,9 +159,9 @@ func (n *NIC) madeRoutes(list []addressRecord) []RouteEntry {
 		}
 		line(host(addr), TableLocal, RouteLocal, scopeHost, addr, 0)
 		// A secondary address is one of a prefix that the interface has already.
-		secondary := slices.ContainsFunc(list[:i], func(b addressRecord) bool {
-			return b.Prefix.Bits() == bits && b.Prefix.Masked() == a.Prefix.Masked()
-		})
+		own := a.Prefix.Masked()
+		secondary := nets[own]
+		nets[own] = true
 		if !up || secondary || a.Prefix.Masked().Addr().As4()[0] == 0 {
 			continue
 		}
@@ -186,7 +187,7 @@ func (n *NIC) madeRoutes(list []addressRecord) []RouteEntry {
 
 // AddAddress adds an address, which makes the local and prefix routes too. Scope and Label of
 // zero are Linux's. EEXIST; EINVAL: it is not an address that a host can have; ENODEV: the
-// interface was removed.
+// interface was removed; ENOBUFS: it has too many.
 func (n *NIC) AddAddress(a Address) error {
 	addr := a.Prefix.Addr()
 	if !a.Prefix.IsValid() || addr.IsMulticast() || addr.Is4In6() || addr.IsUnspecified() && addr.Is6() || addr == header.IPv4Broadcast {
@@ -215,6 +216,10 @@ func (n *NIC) AddAddress(a Address) error {
 	}) {
 		s.mu.Unlock()
 		return unix.EEXIST
+	}
+	if len(old) >= addressLimit {
+		s.mu.Unlock()
+		return unix.ENOBUFS
 	}
 	r := newAddressRecord(a, s.clock.Monotonic())
 	removed, added := n.setAddresses(append(slices.Clip(slices.Clone(old)), r))

@@ -54,6 +54,13 @@ func (n *NIC) SetNeighbourTimes6(reachable, retransmit time.Duration) {
 	n.neighbours.retransmit6.Store(int64(retransmit))
 }
 
+// full says whether there are so many entries that no more may be set by hand.
+func (t *neighbourTable) full() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.n >= permanentLimit
+}
+
 // neighbour is an entry. Its link address and state are one word, so that a packet reads both
 // without a lock.
 type neighbour struct {
@@ -588,6 +595,9 @@ func (n *NIC) SetNeighbour(v Neighbour) error {
 	if !v.Addr.IsValid() || v.Addr.IsMulticast() || v.Addr.IsUnspecified() || v.State&(v.State-1) != 0 ||
 		v.State&usableStates != 0 && v.State != NeighbourNoARP && v.Link == (tcpip.LinkAddress{}) {
 		return unix.EINVAL
+	}
+	if n.neighbour(v.Addr) == nil && n.neighbours.full() {
+		return unix.ENOBUFS
 	}
 	e := n.obtainNeighbour(v.Addr)
 	e.mu.Lock()

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"math"
 	"net/netip"
 	"sync/atomic"
 
@@ -311,9 +312,13 @@ func (r *Route) MTU() uint32 {
 	return mtu
 }
 
-// LinkMTU is the MTU of the interface in bytes, or that of the route if it has one.
+// LinkMTU is the MTU of the interface in bytes, or that of the route if it has one. No packet of
+// IPv4 is longer than 65535 bytes, though lo would take it.
 func (r *Route) LinkMTU() uint32 {
 	mtu := r.NIC.MTU()
+	if mtu > math.MaxUint16 && r.Destination.Is4() {
+		mtu = math.MaxUint16
+	}
 	if r.Entry.MTU != 0 {
 		mtu = min(mtu, r.Entry.MTU)
 	}

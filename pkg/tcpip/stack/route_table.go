@@ -168,7 +168,7 @@ func (s *Stack) notifyRoutes(removed bool, lines []*routeLine) {
 
 // AddRoute. EEXIST: there is the same with that metric; ENETUNREACH: the gateway is not a
 // neighbour; ENETDOWN: the interface is down; ENODEV: there is none; EINVAL: the gateway is this
-// host, or of another family than the destination. An IPv6 route without a metric gets 1024.
+// host, or of another family than the destination; ENOBUFS: there are too many. An IPv6 route without a metric gets 1024.
 func (s *Stack) AddRoute(e RouteEntry) error {
 	s.mu.Lock()
 	l, err := s.prepare(e)
@@ -186,6 +186,9 @@ func (s *Stack) AddRoute(e RouteEntry) error {
 // held.
 func (s *Stack) prepare(e RouteEntry) (*routeLine, error) {
 	l := &routeLine{RouteEntry: e}
+	if len(s.lines) >= routeLimit {
+		return nil, unix.ENOBUFS
+	}
 	if !l.Destination.IsValid() || l.Gateway.IsValid() && l.Gateway.Is6() != l.Destination.Addr().Is6() {
 		return nil, unix.EINVAL
 	}
@@ -319,12 +322,11 @@ func (s *Stack) Routes() []RouteEntry {
 // changeMade replaces the routes before, which addresses made, by after. Routes that are in both
 // are left alone, gone or not: what somebody removed by hand stays removed. s.mu is held.
 func (s *Stack) changeMade(before, after []RouteEntry) (removed, added []*routeLine) {
-	removed = s.dropRoutes(func(l *routeLine) bool {
-		return l.made && slices.Contains(before, l.RouteEntry) && !slices.Contains(after, l.RouteEntry)
-	})
+	was, is := routeSet(before), routeSet(after)
+	removed = s.dropRoutes(func(l *routeLine) bool { return l.made && was[l.RouteEntry] && !is[l.RouteEntry] })
 	ids := map[tableID]bool{}
 	for _, e := range after {
-		if slices.Contains(before, e) || slices.ContainsFunc(s.lines, func(l *routeLine) bool { return l.RouteEntry == e }) {
+		if was[e] || slices.ContainsFunc(s.lines, func(l *routeLine) bool { return l.RouteEntry == e }) {
 			continue
 		}
 		l := &routeLine{RouteEntry: e, made: true}
@@ -334,4 +336,12 @@ func (s *Stack) changeMade(before, after []RouteEntry) (removed, added []*routeL
 	}
 	s.rebuild(ids)
 	return removed, added
+}
+
+func routeSet(list []RouteEntry) map[RouteEntry]bool {
+	m := make(map[RouteEntry]bool, len(list))
+	for _, e := range list {
+		m[e] = true
+	}
+	return m
 }

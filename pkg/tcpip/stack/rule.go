@@ -39,7 +39,7 @@ func (r *Rule) matches(q *RouteQuery) bool {
 }
 
 // AddRule, RemoveRule and Rules, by rising priority. A stack begins with those of Linux (local,
-// main, and for IPv4 default). AddRule: EEXIST.
+// main, and for IPv4 default). AddRule: EEXIST, ENOBUFS.
 func (s *Stack) AddRule(r Rule) error {
 	if r.Source.IsValid() {
 		r.Source = r.Source.Masked()
@@ -54,6 +54,10 @@ func (s *Stack) AddRule(r Rule) error {
 	if slices.Contains(s.rules, r) {
 		s.mu.Unlock()
 		return unix.EEXIST
+	}
+	if len(s.rules) >= ruleLimit {
+		s.mu.Unlock()
+		return unix.ENOBUFS
 	}
 	at := len(s.rules)
 	for at > 0 && s.rules[at-1].Priority > r.Priority {

@@ -193,7 +193,7 @@ func (s *Stack) notify(changes ...Change) {
 }
 
 // CreateNIC makes an interface. It is down and has no addresses. id of 0 is the next free one.
-// EEXIST: the id or the name is taken.
+// EEXIST: the id or the name is taken; ENODEV: the stack is closed; ENOBUFS: too many.
 func (s *Stack) CreateNIC(id tcpip.NICID, name string, link LinkEndpoint) (*NIC, error) {
 	s.mu.Lock()
 	if s.closed {
@@ -208,6 +208,10 @@ func (s *Stack) CreateNIC(id tcpip.NICID, name string, link LinkEndpoint) (*NIC,
 	if t.byID[id] != nil || t.byName(name) != nil {
 		s.mu.Unlock()
 		return nil, unix.EEXIST
+	}
+	if len(t.sorted) >= nicLimit {
+		s.mu.Unlock()
+		return nil, unix.ENOBUFS
 	}
 	n := newNIC(s, id, name, link)
 	s.publishNICs(append(append([]*NIC(nil), t.sorted...), n))
