@@ -305,7 +305,7 @@ func (s *stream) Write(b []byte) (int, error) {
 type wakeUp struct {
 	of    waiter.Waitable
 	entry waiter.Entry
-	c     chan struct{}
+	c     chan struct{} `state:"nosave"` // the forwarder is made anew
 }
 
 func newWakeUp(of waiter.Waitable) *wakeUp {
