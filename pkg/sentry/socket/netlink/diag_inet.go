@@ -246,9 +246,12 @@ func (n *Namespace) inetOne(r *request, q *inetRequest) error {
 	}
 	if lo, hi := binary.NativeEndian.Uint32(q.id[diagIDCookie:]), binary.NativeEndian.Uint32(q.id[diagIDCookie+4:]); (lo != noCookie || hi != noCookie) &&
 		(lo != uint32(best.Cookie) || hi != uint32(best.Cookie>>32)) {
-		return unix.ESTALE
+		return unix.ENOENT
 	}
 	if r.typ == diagDestroy {
+		if !n.capable(r.ctx) {
+			return unix.EPERM
+		}
 		return n.ip.Destroy(best)
 	}
 	best.UID = r.ctx.Credentials().UserNS.UID(kuid(best.UID))

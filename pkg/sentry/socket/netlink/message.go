@@ -163,8 +163,8 @@ func cString(b []byte) string {
 	return string(b)
 }
 
-// addr is an address of a family; the zero Addr without an error if there is none. EINVAL: it
-// is of another length.
+// addr is an address of a family; the zero Addr without an error if there is none. ERANGE: it
+// is too short.
 func (a attributes) addr(typ uint16, v6 bool) (netip.Addr, error) {
 	v := a[typ].value
 	if v == nil {
@@ -175,7 +175,7 @@ func (a attributes) addr(typ uint16, v6 bool) (netip.Addr, error) {
 		n = 16
 	}
 	if len(v) < n {
-		return netip.Addr{}, a.refuse(unix.EINVAL, typ, "the address is too short")
+		return netip.Addr{}, a.refuse(unix.ERANGE, typ, "the address is too short")
 	}
 	addr, _ := netip.AddrFromSlice(v[:n])
 	return addr, nil

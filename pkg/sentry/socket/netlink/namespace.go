@@ -181,7 +181,12 @@ func (n *Namespace) multicast(protocol int, group uint32, d datagram, except *So
 	n.mu.Unlock()
 	d.group = group
 	for _, s := range list {
-		s.deliver(d)
+		s.mu.Lock()
+		bound := s.port != 0
+		s.mu.Unlock()
+		if bound { // who has no port hears nothing
+			s.deliver(d)
+		}
 	}
 }
 

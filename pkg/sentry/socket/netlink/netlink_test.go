@@ -74,7 +74,20 @@ func (w *world) open(protocol int) *client {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &client{t: w.t, s: s.(*Socket)}
+	c := &client{t: w.t, s: s.(*Socket)}
+	return c
+}
+
+// bound is open with a port, without which no group is heard.
+func (w *world) bound(protocol int) *client {
+	w.t.Helper()
+	c := w.open(protocol)
+	var at socket.Addr
+	putAddr(&at, 0, 0)
+	if err := c.s.Bind(bg, &at); err != nil {
+		w.t.Fatal(err)
+	}
+	return c
 }
 
 // client is a socket and who uses it.

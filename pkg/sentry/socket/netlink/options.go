@@ -35,6 +35,9 @@ func (s *Socket) GetSockOpt(ctx context.Context, level, name int, buf []byte) (i
 		defer s.mu.Unlock()
 		// Whole words, as many as there is room for; the length is that of all.
 		words := int(protocolGroups[s.Protocol()]+31) / 32
+		if !s.hasGroups {
+			words = 0
+		}
 		for i := range min(words, len(buf)/4) {
 			binary.NativeEndian.PutUint32(buf[4*i:], uint32(s.groups.bits[i/2]>>(32*(i%2))))
 		}
@@ -79,6 +82,7 @@ func (s *Socket) SetSockOpt(ctx context.Context, level, name int, val []byte) er
 			return unix.EINVAL
 		}
 		s.mu.Lock()
+		s.hasGroups = true
 		s.join(v, name == unix.NETLINK_ADD_MEMBERSHIP)
 		s.mu.Unlock()
 		return nil

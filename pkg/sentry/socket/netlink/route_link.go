@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/sentry/socket/inet"
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/link/dummy"
 	"runsc/pkg/tcpip/stack"
@@ -536,7 +537,7 @@ func (n *Namespace) changeFlags(r *request, nic *stack.NIC) {
 		}
 	}
 	if change&unix.IFF_UP != 0 {
-		nic.SetUp(flags&unix.IFF_UP != 0)
+		inet.SetUp(nic, flags&unix.IFF_UP != 0)
 	}
 }
 

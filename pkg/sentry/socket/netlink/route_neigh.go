@@ -122,7 +122,7 @@ func (n *Namespace) parseNeigh(r *request, shapes []shape, strict bool) (nic *st
 		return nil, addr, nil, refuse(unix.EINVAL, "no network address is given")
 	}
 	if addr, err = a.addr(unix.NDA_DST, v6); err != nil {
-		return nil, addr, nil, err
+		return nil, addr, nil, a.refuse(unix.EINVAL, unix.NDA_DST, "the network address is too short")
 	}
 	if r.u32(4) == 0 {
 		return nil, addr, nil, refuse(unix.EINVAL, "no interface is given")

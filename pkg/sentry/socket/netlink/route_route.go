@@ -437,13 +437,14 @@ func (n *Namespace) getRoute(r *request) error {
 		return a.refuse(unix.EOPNOTSUPP, unix.RTA_IIF, "only ways of packets from here can be asked for")
 	}
 	query := stack.RouteQuery{Destination: dst, Source: src, NIC: tcpip.NICID(a.u32(unix.RTA_OIF)), Mark: a.u32(unix.RTA_MARK), TOS: r.u8(3)}
+	query.AnySource = v6 // IPv6 does not look at it
 	if query.NIC != 0 && n.net.NIC(query.NIC) == nil {
 		return unix.ENODEV
 	}
 	route, err := n.net.FindRoute(query)
 	if err != nil {
-		if err == unix.EADDRNOTAVAIL && !v6 {
-			err = unix.EINVAL // IPv4 says of a source that is not of this host
+		if err == unix.EADDRNOTAVAIL {
+			err = unix.ENETUNREACH // from a source that is not of this host
 		}
 		return err
 	}

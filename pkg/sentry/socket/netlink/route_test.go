@@ -276,7 +276,7 @@ func TestAddresses(t *testing.T) {
 	c.want(unix.EINVAL, unix.RTM_NEWADDR, create, ifaddr(unix.AF_INET, 24, 2), nil)
 	c.want(unix.EOPNOTSUPP, unix.RTM_NEWADDR, create, ifaddr(unix.AF_UNIX, 24, 2), local("10.9.0.1"))
 	c.want(unix.EADDRNOTAVAIL, unix.RTM_NEWADDR, create, ifaddr(unix.AF_INET6, 64, 2), local("ff02::1"))
-	c.want(unix.EINVAL, unix.RTM_NEWADDR, create, ifaddr(unix.AF_INET6, 64, 2), local("10.9.0.1"))
+	c.want(unix.ERANGE, unix.RTM_NEWADDR, create, ifaddr(unix.AF_INET6, 64, 2), local("10.9.0.1"))
 
 	got := c.want(0, unix.RTM_GETADDR, 0, ifaddr(unix.AF_INET6, 0, 0), func(w *builder) { w.attrAddr(unix.IFA_ADDRESS, addr("fd01::1")) })
 	if _, ok := addrs(got)["fd01::1/64"]; !ok {
@@ -462,7 +462,7 @@ func TestRouteLookUp(t *testing.T) {
 		dst("10.0.0.2")(w)
 		w.attrU32(unix.RTA_OIF, 99)
 	})
-	c.want(unix.EINVAL, unix.RTM_GETROUTE, 0, rtmsg(unix.AF_INET, 32, 0, 0, 0, 0), func(w *builder) {
+	c.want(unix.ENETUNREACH, unix.RTM_GETROUTE, 0, rtmsg(unix.AF_INET, 32, 0, 0, 0, 0), func(w *builder) {
 		dst("10.0.0.2")(w)
 		w.attrAddr(unix.RTA_SRC, addr("9.9.9.9"))
 	})
@@ -584,7 +584,7 @@ func TestRules(t *testing.T) {
 
 func TestNotifications(t *testing.T) {
 	w := newWorld(t)
-	c, m := w.open(unix.NETLINK_ROUTE), w.open(unix.NETLINK_ROUTE)
+	c, m := w.open(unix.NETLINK_ROUTE), w.bound(unix.NETLINK_ROUTE)
 	heard := func(what string, want ...uint16) []message {
 		t.Helper()
 		got := m.receive()

@@ -21,11 +21,13 @@ type Socket struct {
 	socket.Unsupported
 	ns *Namespace
 
-	mu      sync.Mutex // guards the fields below
-	closed  bool
-	port    uint32 // 0: not bound
-	groups  groupSet
-	options uint32 // bit n: the option n of SOL_NETLINK is on
+	mu     sync.Mutex // guards the fields below
+	closed bool
+	port   uint32 // 0: not bound
+	groups groupSet
+	// hasGroups: memberships were ever changed; before, there is no list of them.
+	hasGroups bool
+	options   uint32 // bit n: the option n of SOL_NETLINK is on
 	// peer and peerGroup are where connect(2) leads.
 	peer, peerGroup uint32
 	// queue[head:] is what can be received; queued is its size.
@@ -61,13 +63,10 @@ func localPID(ctx context.Context, pid int32) int32 {
 	return pid
 }
 
-// bind gives the socket a port: the one wanted, or one like the process id if it has none.
-// EINVAL: it has another already. mu is held.
+// bind gives the socket a port unless it has one: the one wanted, or one like the process id if
+// that is 0. EADDRINUSE. mu is held.
 func (s *Socket) bind(ctx context.Context, want uint32) error {
 	if s.port != 0 {
-		if want != 0 && want != s.port {
-			return unix.EINVAL
-		}
 		return nil
 	}
 	if s.closed {
@@ -139,9 +138,13 @@ func (s *Socket) Bind(ctx context.Context, a *socket.Addr) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.port != 0 && port != s.port {
+		return unix.EINVAL
+	}
 	if err := s.bind(ctx, port); err != nil {
 		return err
 	}
+	s.hasGroups = s.hasGroups || groups != 0
 	// The mask says about all of the first 32 groups.
 	for g := uint32(1); g <= 32; g++ {
 		if on := groups&groupBit(g) != 0; on != s.groups.has(g) {
