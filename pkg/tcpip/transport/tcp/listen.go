@@ -180,6 +180,26 @@ func (l *listener) handle(id *stack.TransportID, s *segment, hint uint32) {
 	}
 }
 
+// forward hands a segment over to the connection that it belongs to, which it takes then. A segment
+// that found the listener may have waited in its backlog behind the one that made the connection.
+func (l *listener) forward(a *arrival, s *segment) bool {
+	if l.requests[a.id] != nil || s.flags&flagSyn != 0 {
+		return false
+	}
+	v6 := a.id.RemoteAddr.Is6()
+	c := l.e.proto.find(&stack.Binding{V4: !v6, V6: v6, ID: a.id, NIC: s.pkt.NIC})
+	if c == nil {
+		return false
+	}
+	s.pkt.Unconsume(len(s.pkt.TransportHeader))
+	if e := c.ep.Load(); e != nil {
+		e.arrive(arrival{conn: c, id: a.id, pkt: s.pkt})
+	} else {
+		l.e.proto.handleTimeWait(c, a.id, s.pkt)
+	}
+	return true
+}
+
 // handleSyn begins a connection.
 func (l *listener) handleSyn(id *stack.TransportID, s *segment, hint uint32) {
 	e := l.e

@@ -145,6 +145,9 @@ func (e *Endpoint) handle(a *arrival) {
 	}
 	switch {
 	case e.state == StateListen:
+		if e.listener.forward(a, &s) {
+			return
+		}
 		e.listener.handle(&a.id, &s, a.seq)
 	case a.conn == nil:
 		e.proto.replyReset(nil, &a.id, &s) // it listens no more

@@ -150,6 +150,9 @@ func (e *Endpoint) handleError(a *arrival) {
 	}
 	te := a.err
 	if te.Errno == unix.EMSGSIZE {
+		// The network layer leaves this to TCP, which alone can tell an error about something
+		// in flight from one that somebody made up (RFC 5927 section 7.2).
+		e.stack.SetPathMTU(e.id.RemoteAddr, te.MTU)
 		if mtuDiscovered(e.mtuDiscovery()) {
 			e.syncMTU()
 		}

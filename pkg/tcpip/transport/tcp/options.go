@@ -270,11 +270,11 @@ func (e *Endpoint) SetUserTimeout(d time.Duration) error {
 }
 
 // NotSentLow is TCP_NOTSENT_LOWAT: the socket is writable only while less than this many bytes
-// are unsent. The default is the largest number, no bound.
+// are unsent. 0 is no bound.
 func (e *Endpoint) NotSentLow() uint32 {
 	e.lock()
 	defer e.unlock()
-	return e.notSentLow()
+	return e.cfg.notSentLow
 }
 
 // SetNotSentLow. 0 is no bound.
