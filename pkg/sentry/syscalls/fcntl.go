@@ -9,6 +9,7 @@ import (
 	"runsc/pkg/sentry/fs/tmpfs"
 	"runsc/pkg/sentry/kernel"
 	"runsc/pkg/sentry/kernel/auth"
+	"runsc/pkg/sentry/socket"
 	"runsc/pkg/sentry/strace"
 	"runsc/pkg/sentry/vfs"
 )
@@ -332,19 +333,29 @@ func (o *fileOwner) SignalIO(signo int32, fd int32, band int64) {
 		info.SetBand(band)
 		info.SetFD(fd)
 	}
+	o.send(&info)
+}
+
+// SignalUrgent implements vfs.AsyncOwner.
+func (o *fileOwner) SignalUrgent() {
+	info := arch.NewKernelSignal(int32(unix.SIGURG))
+	o.send(&info)
+}
+
+func (o *fileOwner) send(info *arch.SignalInfo) {
 	switch {
 	case o.task != nil:
 		if o.mayHit(o.task) {
-			o.task.SendSignal(&info)
+			o.task.SendSignal(info)
 		}
 	case o.tg != nil:
 		if o.mayHit(o.tg.Leader()) {
-			o.tg.SendSignal(&info)
+			o.tg.SendSignal(info)
 		}
 	case o.group != nil:
 		for _, tg := range o.group.Members() {
 			if o.mayHit(tg.Leader()) {
-				tg.SendSignal(&info)
+				tg.SendSignal(info)
 			}
 		}
 	}
@@ -358,6 +369,28 @@ func (o *fileOwner) mayHit(t *kernel.Task) bool {
 	c, d := o.creds, t.Credentials()
 	return c.EffectiveUID == 0 || c.EffectiveUID == d.SavedUID || c.EffectiveUID == d.RealUID ||
 		c.RealUID == d.SavedUID || c.RealUID == d.RealUID
+}
+
+// socketOwner is FIOSETOWN, FIOGETOWN and their old names: F_SETOWN and F_GETOWN of sockets.
+func socketOwner(t *kernel.Task, f *vfs.FileDescription, fd int32, request uint32, arg uintptr) error {
+	if request == fiogetown || request == siocgpgrp {
+		typ, id := fileOwnerOf(t, f)
+		if typ == ownerPGRP {
+			id = -id
+		}
+		return kernel.CopyOut(t, arg, &id)
+	}
+	var id int32
+	if err := kernel.CopyIn(t, arg, &id); err != nil {
+		return err
+	}
+	if id == math.MinInt32 {
+		return unix.EINVAL
+	}
+	if id < 0 {
+		return setFileOwner(t, f, fd, ownerPGRP, -id)
+	}
+	return setFileOwner(t, f, fd, ownerPID, id)
 }
 
 func ioctl(t *kernel.Task, a arch.Args) (uintptr, error) {
@@ -387,6 +420,10 @@ func ioctl(t *kernel.Task, a arch.Args) (uintptr, error) {
 			flags |= bit
 		}
 		return 0, f.SetStatusFlags(t, flags)
+	case fiosetown, siocspgrp, fiogetown, siocgpgrp:
+		if _, ok := f.File().(socket.Socket); ok {
+			return 0, socketOwner(t, f, a.Int(0), request, arg)
+		}
 	case figetbsz:
 		if typ := f.FileType(); typ == unix.S_IFREG || typ == unix.S_IFDIR {
 			st, err := f.Stat(t)
@@ -441,4 +478,10 @@ const (
 	fionbio  = 0x5421
 	fioasync = 0x5452
 	figetbsz = 2
+
+	// Those of sockets.
+	fiosetown = 0x8901
+	siocspgrp = 0x8902
+	fiogetown = 0x8903
+	siocgpgrp = 0x8904
 )

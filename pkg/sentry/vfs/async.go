@@ -14,7 +14,13 @@ type AsyncOwner interface {
 	// SignalIO sends signo, or SIGIO if it is 0, with si_fd and si_band. It is called
 	// with locks of the file held: it must be quick and not touch the file.
 	SignalIO(signo int32, fd int32, band int64)
+	// SignalUrgent sends SIGURG, likewise.
+	SignalUrgent()
 }
+
+// UrgentFile is implemented by files whose owner hears of urgent data (POLLPRI) by SIGURG,
+// with or without O_ASYNC: sockets.
+type UrgentFile interface{ HasUrgentData() }
 
 // asyncIO is the O_ASYNC state of a file description.
 type asyncIO struct {
@@ -23,6 +29,8 @@ type asyncIO struct {
 	signo int32
 	num   int32 // the descriptor that O_ASYNC was set through, for si_fd
 	entry *waiter.Entry
+	// urgent listens for urgent data while there is an owner.
+	urgent *waiter.Entry
 }
 
 // AsyncOwner returns the owner and signal, as set; nil and 0 at first.
@@ -37,8 +45,24 @@ func (fd *FileDescription) AsyncOwner() (AsyncOwner, int32) {
 func (fd *FileDescription) SetAsyncOwner(o AsyncOwner, num int32) {
 	a := &fd.async
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.owner, a.num = o, num
+	_, may := fd.file.(UrgentFile)
+	var add, remove *waiter.Entry
+	switch {
+	case o != nil && a.urgent == nil && may:
+		add = &waiter.Entry{Mask: waiter.EventPri, Listener: (*urgentIO)(a)}
+		a.urgent = add
+	case o == nil && a.urgent != nil:
+		remove = a.urgent
+		a.urgent = nil
+	}
+	a.mu.Unlock()
+	if add != nil {
+		fd.file.EventRegister(add)
+	}
+	if remove != nil {
+		fd.file.EventUnregister(remove)
+	}
 }
 
 // SetAsyncSignal is F_SETSIG; num is the descriptor's number.
@@ -75,6 +99,27 @@ func (a *asyncIO) flagsChanged(fd *FileDescription, flags uint32) {
 func (a *asyncIO) stop(fd *FileDescription) {
 	if fd.status.Load()&unix.O_ASYNC != 0 {
 		a.flagsChanged(fd, 0)
+	}
+	a.mu.Lock()
+	e := a.urgent
+	a.urgent = nil
+	a.mu.Unlock()
+	if e != nil {
+		fd.file.EventUnregister(e)
+	}
+}
+
+// urgentIO is asyncIO as the listener for urgent data.
+type urgentIO asyncIO
+
+// NotifyEvent implements waiter.Listener.
+func (u *urgentIO) NotifyEvent(waiter.EventMask) {
+	a := (*asyncIO)(u)
+	a.mu.Lock()
+	o := a.owner
+	a.mu.Unlock()
+	if o != nil {
+		o.SignalUrgent()
 	}
 }
 
