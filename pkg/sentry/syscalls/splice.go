@@ -9,6 +9,7 @@ import (
 	"runsc/pkg/sentry/arch"
 	"runsc/pkg/sentry/fs/pipe"
 	"runsc/pkg/sentry/kernel"
+	"runsc/pkg/sentry/socket"
 	"runsc/pkg/sentry/strace"
 	"runsc/pkg/sentry/usermem"
 	"runsc/pkg/sentry/vfs"
@@ -303,7 +304,7 @@ func (s *splicer) run(n int, step func(int) (int, error)) (int, error) {
 	for done < n {
 		m, err := step(n - done)
 		done += m
-		if err == unix.EAGAIN && done == 0 && !s.nonblock {
+		if err == unix.EAGAIN && done == 0 && (!s.nonblock || s.socketEmpty()) {
 			if err := s.wait(); err != nil {
 				return 0, err
 			}
@@ -320,6 +321,13 @@ func (s *splicer) run(n int, step func(int) (int, error)) (int, error) {
 		}
 	}
 	return done, nil
+}
+
+// socketEmpty says whether what is spliced from is a socket that has nothing, which
+// SPLICE_F_NONBLOCK is not about: it is about the pipe.
+func (s *splicer) socketEmpty() bool {
+	_, ok := s.in.File().(socket.Socket)
+	return ok && s.in.Readiness(waiter.ReadableEvents) == 0
 }
 
 // wait parks until one can read and then write. EAGAIN: a file may not be waited for.

@@ -8,6 +8,7 @@ import (
 	"runsc/pkg/sentry/usermem"
 	"runsc/pkg/sentry/vfs"
 	"runsc/pkg/tcpip"
+	"runsc/pkg/tcpip/transport/tcp"
 	"runsc/pkg/waiter"
 )
 
@@ -28,6 +29,9 @@ func (c *Core) Init(ns *Namespace, ep tcpip.Endpoint, family, typ, protocol int,
 	c.Base.Init(family, typ, protocol)
 	c.ns, c.ep = ns, ep
 	ep.Options().Owner.Store(owner)
+	if u, ok := ep.(interface{ SetUser(uint32) }); ok {
+		u.SetUser(owner)
+	}
 	ns.add(c)
 }
 
@@ -47,8 +51,8 @@ func (c *Core) Capable(ctx context.Context, cap int) bool { return c.ns.Capable(
 // has been acknowledged, or the time is over.
 func (c *Core) Close(ctx context.Context) {
 	c.ns.remove(c)
-	if c.Type() == unix.SOCK_STREAM {
-		c.linger(ctx)
+	if e, ok := c.ep.(*tcp.Endpoint); ok {
+		linger(ctx, e)
 	}
 	c.ep.Close()
 }
@@ -57,16 +61,16 @@ func (c *Core) Close(ctx context.Context) {
 // last acknowledgement.
 const lingerPoll = 5e6
 
-func (c *Core) linger(ctx context.Context) {
-	o := c.ep.Options()
+func linger(ctx context.Context, e *tcp.Endpoint) {
+	o := e.Options()
 	o.Mu.Lock()
 	on, d := o.Linger, o.LingerTime
 	o.Mu.Unlock()
-	if !on || d == 0 || c.ep.ReceiveQueued() > 0 || c.ep.Shutdown(tcpip.ShutdownWrite) != nil {
+	if !on || d == 0 || e.ReceiveQueued() > 0 || e.Shutdown(tcpip.ShutdownWrite) != nil {
 		return
 	}
 	deadline := ctx.Monotonic() + int64(d)
-	for c.ep.SendQueued() > 0 {
+	for !e.Drained() {
 		now := ctx.Monotonic()
 		if now >= deadline {
 			return

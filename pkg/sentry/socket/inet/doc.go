@@ -17,6 +17,6 @@
 // IPv4 addresses are four bytes for the stack, whatever the socket; an AF_INET6 socket shows
 // them as IPv4-mapped (RFC 4291 section 2.5.5.2), which is done in address.go and nowhere else.
 //
-// Locks: Socket.mu guards the little state that is not the endpoint's, and is not held while an
-// endpoint is called, except by Connect. Namespace.mu is a leaf.
+// Locks: Socket.mu guards the little state that is not the endpoint's and is not atomic. It and
+// Namespace.mu are leaves.
 package inet

@@ -223,17 +223,17 @@ func (s *Socket) recvStream(ctx context.Context, m *socket.Message) (int, error)
 		}
 		return res.N, err
 	}
-	want := m.Data.Len()
-	target := want
+	// Who wants nothing waits all the same until there is something.
+	target := m.Data.Len()
 	if m.Flags&unix.MSG_WAITALL == 0 {
-		target = min(int(s.ep.Options().ReceiveLow.Load()), want)
+		target = min(int(s.ep.Options().ReceiveLow.Load()), target)
 	}
 	r := streamReader{s: s, m: m, dst: dst, opts: opts, target: target}
 	if opts.Peek {
 		r.opts.PeekOffset = max(s.PeekOffset(), 0)
 	}
 	end, err := r.read()
-	if !end && want > 0 {
+	if !end {
 		if err = unix.EAGAIN; !opts.DontWait {
 			err = r.wait(ctx)
 		}
@@ -281,7 +281,8 @@ func (r *streamReader) read() (end bool, err error) {
 		case err != nil:
 			return true, err
 		case res.N == 0:
-			return true, nil // the end, or no room
+			// The end, or no room is wanted: then the question is whether there is something.
+			return r.dst.Len() > 0 || r.done > 0 || r.s.Readiness(waiter.ReadableEvents) != 0, nil
 		}
 		r.done += res.N
 		if !res.Control.Timestamp.IsZero() {

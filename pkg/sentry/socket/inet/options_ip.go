@@ -2,7 +2,6 @@ package inet
 
 import (
 	"encoding/binary"
-	"math"
 	"net/netip"
 	"sync/atomic"
 
@@ -210,9 +209,6 @@ func (s *Socket) pathMTU() (int, error) {
 	r, err := s.routeToPeer()
 	if err != nil {
 		return 0, unix.ENOTCONN
-	}
-	if r.Destination.Is4() {
-		return int(min(r.MTU(), math.MaxUint16)), nil // no packet is longer
 	}
 	return int(r.MTU()), nil
 }

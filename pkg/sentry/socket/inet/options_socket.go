@@ -13,6 +13,7 @@ import (
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/socket"
 	"runsc/pkg/tcpip"
+	"runsc/pkg/tcpip/transport/tcp"
 )
 
 // socketExtra are options of SOL_SOCKET that neither the endpoint nor socket.Base has.
@@ -88,8 +89,8 @@ var socketTable = socket.NewOptionTable([]socketOption{
 				return err
 			}
 			c.ep.Options().KeepAlive.Store(v != 0)
-			if k, ok := c.ep.(keepAliver); ok {
-				k.KeepAliveChanged()
+			if e, ok := c.ep.(*tcp.Endpoint); ok {
+				e.SetKeepAlive(v != 0)
 			}
 			return nil
 		}},
@@ -157,8 +158,8 @@ var socketTable = socket.NewOptionTable([]socketOption{
 	stampingOption(unix.SO_TIMESTAMPING, "SO_TIMESTAMPING_OLD"),
 	stampingOption(unix.SO_TIMESTAMPING_NEW, "SO_TIMESTAMPING_NEW"),
 	readOnly(unix.SO_ACCEPTCONN, "SO_ACCEPTCONN", func(c *Core) int {
-		l, ok := c.ep.(listener)
-		return truth(ok && l.Listening())
+		e, ok := c.ep.(*tcp.Endpoint)
+		return truth(ok && e.State() == tcp.StateListen)
 	}),
 	refusedBase(unix.SO_PASSSEC, "SO_PASSSEC"),
 	refusedBase(unix.SO_PASSPIDFD, "SO_PASSPIDFD"),
@@ -229,12 +230,6 @@ var socketTable = socket.NewOptionTable([]socketOption{
 			return nil
 		}),
 })
-
-// keepAliver is an endpoint that has to know when SO_KEEPALIVE is set.
-type keepAliver interface{ KeepAliveChanged() }
-
-// listener is an endpoint that may be one (listen(2)).
-type listener interface{ Listening() bool }
 
 // GetSocketOption is GetSockOpt of level SOL_SOCKET.
 func (c *Core) GetSocketOption(ctx context.Context, name int, buf []byte) (int, error) {

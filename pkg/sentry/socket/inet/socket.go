@@ -24,9 +24,7 @@ type Socket struct {
 	hasSticky           atomic.Bool
 	preferences         atomic.Int32
 
-	mu sync.Mutex // guards the fields below
-	// connecting: connect(2) has begun, and nobody was told the result.
-	connecting bool
+	mu sync.Mutex // guards the field below
 	// sticky is IPV6_PKTINFO: where packets leave by, and from.
 	sticky tcpip.SendControl
 }
@@ -39,6 +37,9 @@ func newSocket(ns *Namespace, ep tcpip.Endpoint, family, typ, protocol int, owne
 
 func (s *Socket) v6() bool     { return s.Family() == unix.AF_INET6 }
 func (s *Socket) stream() bool { return s.Type() == unix.SOCK_STREAM }
+
+// HasUrgentData implements vfs.UrgentFile.
+func (*Socket) HasUrgentData() {}
 
 // Release implements vfs.File.
 func (s *Socket) Release(ctx context.Context) { s.Close(ctx) }
@@ -136,101 +137,46 @@ func (s *Socket) Connect(ctx context.Context, a *socket.Addr, nonblock bool) err
 		return unix.EINVAL
 	}
 	if a.Family() == unix.AF_UNSPEC {
-		s.mu.Lock()
-		s.connecting = false
-		s.mu.Unlock()
 		return s.ep.Connect(tcpip.FullAddress{})
 	}
-	if !s.stream() {
-		full, err := s.connectAddress(a)
-		if err != nil {
-			return err
-		}
-		return s.ep.Connect(full)
-	}
-	return s.connectStream(ctx, a, nonblock)
-}
-
-// connectStream begins a handshake, or goes on to wait for one, and waits for its end unless
-// nonblock. Like Linux it tells the result of one that nobody waited for to the next caller.
-func (s *Socket) connectStream(ctx context.Context, a *socket.Addr, nonblock bool) error {
-	s.mu.Lock()
-	if s.connecting {
-		s.mu.Unlock()
-		if s.pending() {
-			if nonblock {
-				return unix.EALREADY
-			}
-			return s.awaitConnect(ctx)
-		}
-		return s.connectResult()
-	}
-	s.mu.Unlock()
 	full, err := s.connectAddress(a)
 	if err != nil {
-		if _, cerr := s.ep.RemoteAddress(); cerr == nil {
-			err = unix.EISCONN
+		if _, cerr := s.ep.RemoteAddress(); cerr == nil && s.stream() {
+			err = unix.EISCONN // which comes first
 		}
 		return err
 	}
-	if err := s.ep.Connect(full); err != unix.EINPROGRESS {
-		return err
+	err = s.ep.Connect(full)
+	if (err == unix.EINPROGRESS || err == unix.EALREADY) && !nonblock {
+		return s.awaitConnect(ctx, full, err)
 	}
-	s.mu.Lock()
-	s.connecting = true
-	s.mu.Unlock()
-	switch {
-	case !s.pending():
-		// On the loopback link the answer is there already.
-		return s.connectResult()
-	case nonblock:
-		return unix.EINPROGRESS
-	}
-	return s.awaitConnect(ctx)
+	return err
 }
 
-// pending says whether the handshake goes on.
-func (s *Socket) pending() bool {
-	return s.ep.Readiness(waiter.EventOut|waiter.EventErr|waiter.EventHUp) == 0
-}
-
-// awaitConnect waits for the end of the handshake, or SO_SNDTIMEO: EINPROGRESS.
-func (s *Socket) awaitConnect(ctx context.Context) error {
+// awaitConnect waits for the end of a handshake, or SO_SNDTIMEO: then unfinished is the result.
+func (s *Socket) awaitConnect(ctx context.Context, to tcpip.FullAddress, unfinished error) error {
+	err := s.ep.Connect(to)
+	if err != unix.EALREADY {
+		return err // over lo it has ended already
+	}
 	deadline := s.SendDeadline(ctx)
 	e := waiter.Entry{Mask: waiter.WritableEvents, Listener: ctx.Waker()}
 	if err := s.EventRegister(&e); err != nil {
 		return err
 	}
 	defer s.EventUnregister(&e)
-	for s.pending() {
+	for {
+		if err := s.ep.Connect(to); err != unix.EALREADY {
+			return err
+		}
 		switch err := socket.Block(ctx, deadline); err {
 		case nil:
 		case unix.EAGAIN:
-			return unix.EINPROGRESS
+			return unfinished
 		default:
 			return err
 		}
 	}
-	return s.connectResult()
-}
-
-// connectResult is how the handshake ended, told once. ECONNABORTED: somebody else was told why
-// it failed (SO_ERROR).
-func (s *Socket) connectResult() error {
-	s.mu.Lock()
-	first := s.connecting
-	s.connecting = false
-	s.mu.Unlock()
-	if !first {
-		return unix.EISCONN
-	}
-	if _, err := s.ep.RemoteAddress(); err == nil {
-		return nil
-	}
-	if err := s.ep.TakeError(); err != nil {
-		return err
-	}
-	return unix.ECONNABORTED
 }
 
 // Listen implements socket.Socket. EOPNOTSUPP: not TCP.
