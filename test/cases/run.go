@@ -264,6 +264,8 @@ func (s *Suite) TestSandbox(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			r := oci.New(t, platform)
+			// Native programs have every capability; so have those inside.
+			r.AddFlags("--net-raw")
 			rootfs := rootfs(t, dir, programs)
 			before := r.TakeCensus()
 			results := forEach(programs, func(p program) map[string]outcome {

@@ -109,6 +109,13 @@ func Open(path, root, platform string) *Runtime {
 	return r
 }
 
+// AddFlags adds global flags, which runc does not have.
+func (r *Runtime) AddFlags(flags ...string) {
+	if !r.IsRunc() {
+		r.flags = append(r.flags, flags...)
+	}
+}
+
 // IsRunc tells whether the runtime shares the host's kernel, for the few things that
 // differ by design.
 func (r *Runtime) IsRunc() bool {
