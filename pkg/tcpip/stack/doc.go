@@ -13,7 +13,16 @@
 // What is for an address of this host goes out through lo and comes back in through it, as in
 // Linux: there is no other shortcut.
 //
-// Locks: see package tcpip. Tables that packets read are copied when they are changed and
-// published by an atomic pointer, so that packets take no lock (routes, NICs, addresses, the
-// demultiplexer's buckets are sharded instead).
+// Packets take no lock. What they read is either copied when it is changed and published by an
+// atomic pointer (interfaces, addresses, routes and rules), or a hash table whose chains are
+// changed by single atomic stores (bindings, neighbours); see table. FindRoute keeps its last
+// answers, and a counter that every change moves says whether a Route still holds.
+//
+// What the network can fill is bounded: neighbours and the packets that wait for them, path MTUs.
+// So is, more widely, what an administrator can (limits.go).
+//
+// Locks, besides those of package tcpip: NIC.upMu → Stack.mu (changes of interfaces, addresses,
+// routes, rules); neighbourTable.mu → neighbour.mu. Those of the demultiplexer, of the ports, of
+// path MTUs, of groups and of taps are leaves. Observers, links and protocols are called without
+// any of them, but for NIC.upMu, which Enable and Disable are called with.
 package stack

@@ -200,7 +200,8 @@ type TransportError struct {
 	Errno unix.Errno
 	// Hard: it ends a connection attempt (RFC 1122 section 4.2.3.9).
 	Hard bool
-	// MTU is the path MTU, for EMSGSIZE.
+	// MTU is the path MTU, for EMSGSIZE. The network layer has called SetPathMTU, but for
+	// TCP, which does so itself if the error is about something in flight.
 	MTU uint32
 	// Origin (SO_EE_ORIGIN_*), Type, Code and Offender are as in tcpip.QueuedError.
 	Origin, Type, Code uint8

@@ -174,8 +174,9 @@ func (e *endpoint) handleError(pkt *buffer.Packet) {
 				return
 			}
 			// Only who sends to dst may be told to send less (RFC 5927 section 7): an
-			// error that fits no socket changes nothing.
-			if e.stack.FindTransport(0, false, q.Protocol(), id) != nil {
+			// error that fits no socket changes nothing. TCP knows more, and does it
+			// itself.
+			if q.Protocol() != header.ProtocolTCP && e.stack.FindTransport(0, false, q.Protocol(), id) != nil {
 				e.stack.SetPathMTU(dst, te.MTU)
 			}
 		}

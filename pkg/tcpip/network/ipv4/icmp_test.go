@@ -285,6 +285,20 @@ func TestPathMTUDiscovery(t *testing.T) {
 	}
 }
 
+func TestTCPSetsThePathMTUItself(t *testing.T) {
+	_, tr := newTransport(header.ProtocolTCP)
+	w := newWorld(t, capture.Options{}, tr)
+	e := w.bind(header.ProtocolTCP, stack.TransportID{LocalPort: 53})
+	w.inject(header.IPv4Fields{Protocol: 1, Source: gateway, Destination: us},
+		errorAbout(header.ICMPv4Fields{Type: 3, Code: 4, Rest: [4]byte{0, 0, 4, 0}}, header.IPv4Fields{Protocol: 6, Source: us, Destination: far}, datagram(53, 1, nil)))
+	if got := e.takeErrors(); len(got) != 1 || got[0].MTU != 1024 {
+		t.Errorf("%+v", got)
+	}
+	if got := w.route(stack.RouteQuery{Destination: far}).MTU(); got != 1500 {
+		t.Errorf("the path MTU is %d", got)
+	}
+}
+
 func TestPortUnreachableQuotesThePacket(t *testing.T) {
 	_, tr := newTransport(udp)
 	w := newWorld(t, capture.Options{}, tr)

@@ -138,10 +138,12 @@ const originICMP6 = 3
 
 // believable says whether the packet that an error quotes may have been ours: of protocols with
 // ports there has to be a socket that may have sent it, so that not everybody can have the path
-// MTU to anybody lowered.
+// MTU to anybody lowered. TCP knows more, and sets the path MTU itself (RFC 5927 section 7.2).
 func (e *endpoint) believable(q quote) bool {
 	switch q.transport {
-	case header.ProtocolTCP, header.ProtocolUDP, header.ProtocolUDPLite:
+	case header.ProtocolTCP:
+		return false
+	case header.ProtocolUDP, header.ProtocolUDPLite:
 		return e.stack.FindTransport(0, true, q.transport, q.id) != nil
 	}
 	return true
