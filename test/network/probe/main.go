@@ -3,6 +3,8 @@
 //	probe serve ADDRESS         echoes, over TCP and UDP
 //	probe dial ADDRESS N        opens N connections, sends over each of them twice while all
 //	                            are open, and checks what comes back
+//	probe hold ADDRESS N        opens N connections, sends a byte over each, says "holding", and
+//	                            keeps them until its standard input ends
 //	probe rr NET ADDRESS TIME   sends one byte and waits for it, again and again, over tcp or
 //	                            udp; prints microseconds a turn
 //	probe crr ADDRESS TIME      does so with a connection for each byte; prints turns a second
@@ -37,6 +39,12 @@ func run(args []string) error {
 			return err
 		}
 		return dial(args[1], n)
+	case len(args) == 3 && args[0] == "hold":
+		n, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return hold(args[1], n)
 	case len(args) == 4 && args[0] == "rr":
 		d, err := time.ParseDuration(args[3])
 		if err != nil {
@@ -50,7 +58,7 @@ func run(args []string) error {
 		}
 		return connections(args[1], d)
 	}
-	return errors.New("usage: probe serve ADDRESS | dial ADDRESS N | rr tcp|udp ADDRESS TIME | crr ADDRESS TIME")
+	return errors.New("usage: probe serve ADDRESS | dial ADDRESS N | hold ADDRESS N | rr tcp|udp ADDRESS TIME | crr ADDRESS TIME")
 }
 
 func serve(addr string) error {
@@ -84,19 +92,42 @@ func serve(addr string) error {
 	}
 }
 
-func dial(addr string, n int) error {
+// open opens n connections. Those that it returns are to be closed even if there is an error.
+func open(addr string, n int) ([]net.Conn, error) {
 	conns := make([]net.Conn, n)
-	defer func() {
-		for _, c := range conns {
-			if c != nil {
-				c.Close()
-			}
-		}
-	}()
-	if err := each(n, func(i int) (err error) {
+	err := each(n, func(i int) (err error) {
 		conns[i], err = net.DialTimeout("tcp", addr, 30*time.Second)
 		return err
-	}); err != nil {
+	})
+	return conns, err
+}
+
+func closeAll(conns []net.Conn) {
+	for _, c := range conns {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+func hold(addr string, n int) error {
+	conns, err := open(addr, n)
+	defer closeAll(conns)
+	if err != nil {
+		return err
+	}
+	if err := each(n, func(i int) error { return turn(conns[i]) }); err != nil {
+		return err
+	}
+	fmt.Println("holding")
+	io.Copy(io.Discard, os.Stdin)
+	return nil
+}
+
+func dial(addr string, n int) error {
+	conns, err := open(addr, n)
+	defer closeAll(conns)
+	if err != nil {
 		return err
 	}
 	for range 2 {
