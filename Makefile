@@ -19,7 +19,7 @@ export RUNTIME PLATFORM
 export HOME ?= /root
 export CGO_ENABLED ?= 0
 
-PHASES = vet unit race arch syscalls attack busybox e2e software
+PHASES = vet unit race arch syscalls attack busybox e2e network software
 GOSUM  = bin/gosum
 # All tests beside the code, not the suites of test/.
 UNIT   = ./cmd/... ./pkg/... ./runsc/... ./test/bench
@@ -81,6 +81,9 @@ test-busybox: $(suite)
 
 test-e2e: $(suite)
 	$(both) $(GO) test -json -count=1 -timeout 15m $(GOTESTFLAGS) ./test/e2e 2>&1 | $(GOSUM)
+
+test-network: $(suite)
+	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/network 2>&1 | $(GOSUM)
 
 test-software: $(suite)
 	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/software 2>&1 | $(GOSUM)
