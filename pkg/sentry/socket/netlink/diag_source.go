@@ -113,12 +113,14 @@ func connectionInfo(c *tcp.Connection, family int, core *inet.Core) *IPSocket {
 	return s
 }
 
-// Destroy implements IPSockets: SOCK_DESTROY ends a connection as a reset of its peer would.
-// EOPNOTSUPP: it is none of a socket.
+// Destroy implements IPSockets. EOPNOTSUPP: it is no connection of a socket.
 func (i *inetSockets) Destroy(s *IPSocket) error {
 	for _, c := range i.ns.Sockets() {
-		if s.Cookie != 0 && c.Cookie() == s.Cookie {
-			c.Endpoint().Abort()
+		if s.Cookie == 0 || c.Cookie() != s.Cookie {
+			continue
+		}
+		if ep, ok := c.Endpoint().(*tcp.Endpoint); ok {
+			ep.Destroy()
 			return nil
 		}
 	}
