@@ -152,7 +152,7 @@ func (n *NIC) madeRoutes(list []addressRecord) []RouteEntry {
 			if !a.Tentative && !a.Duplicate {
 				line(host(addr), TableLocal, RouteLocal, scopeUniverse, netip.Addr{}, 0)
 			}
-			if !a.NoPrefixRoute {
+			if !a.NoPrefixRoute && !addr.IsLoopback() {
 				line(net, TableMain, RouteUnicast, scopeUniverse, netip.Addr{}, metricIPv6Prefix)
 			}
 			continue

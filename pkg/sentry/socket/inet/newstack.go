@@ -61,6 +61,6 @@ func SetUp(nic *stack.NIC, up bool) {
 		nic.AddAddress(stack.Address{Prefix: loopbackPrefix4, Scope: unix.RT_SCOPE_HOST, Label: nic.Name()})
 	}
 	if !nic.Stack().Settings().IPv6Disabled.Load() {
-		nic.AddAddress(stack.Address{Prefix: loopbackPrefix6, Scope: unix.RT_SCOPE_HOST, NoDAD: true})
+		nic.AddAddress(stack.Address{Prefix: loopbackPrefix6, Scope: unix.RT_SCOPE_HOST})
 	}
 }

@@ -482,7 +482,7 @@ func (n *Namespace) putWay(w *builder, r *request, a attributes, route *stack.Ro
 	} else {
 		flags |= unix.RTM_F_CLONED
 	}
-	if hasSource {
+	if hasSource || v6 {
 		srcBits = bitsOf(v6)
 	}
 	h := r.reply(unix.RTM_NEWROUTE)
@@ -493,6 +493,8 @@ func (n *Namespace) putWay(w *builder, r *request, a attributes, route *stack.Ro
 	w.attrAddr(unix.RTA_DST, dst)
 	if hasSource {
 		w.attrAddr(unix.RTA_SRC, route.Source)
+	} else if v6 { // Linux says ::, for any
+		w.attrAddr(unix.RTA_SRC, netip.IPv6Unspecified())
 	}
 	oif := uint32(route.NIC.ID())
 	if lo := n.net.Loopback(); route.Local && lo != nil {
