@@ -36,6 +36,7 @@ func main() {
 		}},
 		cmd.Group{Name: "internal use", Commands: []cmd.Command{
 			new(cmd.Boot),
+			new(cmd.DoNetwork),
 			new(cmd.Gofer),
 			new(cmd.Guard),
 		}},

@@ -12,9 +12,11 @@ import (
 	"github.com/google/subcommands"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"runsc/pkg/log"
 	"runsc/runsc/config"
 	"runsc/runsc/console"
 	"runsc/runsc/container"
+	"runsc/runsc/natnet"
 	"runsc/runsc/specutils"
 )
 
@@ -44,7 +46,7 @@ func (*Do) Usage() string {
 func (d *Do) SetFlags(f *flag.FlagSet) {
 	f.StringVar(&d.root, "root", "/", "directory that becomes the root")
 	f.StringVar(&d.cwd, "cwd", "", "working directory (default: the current one)")
-	f.StringVar(&d.ip, "ip", "192.168.10.2", "address of the sandbox")
+	f.StringVar(&d.ip, "ip", natnet.DefaultAddress.String(), "address of the sandbox, in a subnet of four")
 	f.StringVar(&d.netns, "netns", "", "network namespace to use")
 	boolFlag(f, &d.quiet, "quiet", "q", "say nothing but what the command says")
 	f.BoolVar(&d.forceOverlay, "force-overlay", true, "keep changes in memory, whatever --overlay2 says")
@@ -84,7 +86,29 @@ func (d *Do) run(conf *config.Config, argv []string) (uint32, error) {
 	if err := childLogs(&a); err != nil {
 		return 0, err
 	}
+	if conf.Network == config.NetworkSandbox && d.netns == "" && os.Geteuid() == 0 && !conf.TestOnlyNonRoot {
+		n, err := startDoNetwork(conf, a.ID, d.ip)
+		if err != nil {
+			// A quick sandbox is worth something without a network, too.
+			log.Warningf("no network but the loopback: %v", err)
+			if !d.quiet {
+				fmt.Fprintf(os.Stderr, "runsc: no network but the loopback: %v\n", err)
+			}
+		} else {
+			defer n.stop()
+			useNetwork(spec, n.path)
+		}
+	}
 	return runAttached(a, false)
+}
+
+// useNetwork puts a container into a network namespace.
+func useNetwork(spec *specs.Spec, path string) {
+	for i := range spec.Linux.Namespaces {
+		if ns := &spec.Linux.Namespaces[i]; ns.Type == specs.NetworkNamespace {
+			ns.Path = path
+		}
+	}
 }
 
 func (d *Do) spec(conf *config.Config, argv []string) (*specs.Spec, error) {
@@ -121,11 +145,7 @@ func (d *Do) spec(conf *config.Config, argv []string) (*specs.Spec, error) {
 	spec.Hostname = hostname
 	spec.Mounts = nil // what the sandbox mounts by itself will do
 	if d.netns != "" {
-		for i := range spec.Linux.Namespaces {
-			if ns := &spec.Linux.Namespaces[i]; ns.Type == specs.NetworkNamespace {
-				ns.Path = d.netns
-			}
-		}
+		useNetwork(spec, d.netns)
 	}
 	return spec, nil
 }

@@ -360,3 +360,97 @@ func serveDNS(c net.PacketConn) {
 		c.WriteTo(a, from)
 	}
 }
+
+// TestDoNetwork has a command in a quick sandbox reach a machine beyond the one that it runs on,
+// and looks for what is left of the network, also when the command is killed.
+func TestDoNetwork(t *testing.T) {
+	eachNetwork(t, func(t *testing.T, r *oci.Runtime) {
+		host, world := oci.NewNetns(t, "host"), oci.NewNetns(t, "world")
+		if err := host.Join(world, "up0", "198.18.9.1/24", "198.18.9.2/24"); err != nil {
+			t.Fatal(err)
+		}
+		dir, _ := shared(t)
+		os.WriteFile(filepath.Join(dir, "page"), []byte("hello from far away\n"), 0o644)
+		server := world.Command("busybox", "httpd", "-f", "-p", "8080", "-h", dir)
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			server.Process.Kill()
+			server.Wait()
+		}()
+		oci.Eventually(t, soon, "the server", func() bool {
+			return outsideRun(host, "busybox wget -q -O /dev/null http://198.18.9.2:8080/page").Code == 0
+		})
+		do := func(args ...string) []string {
+			return append(r.Command("do").Args, args...)
+		}
+		rules := "iptables-save 2>/dev/null; nft list ruleset 2>/dev/null; cat /proc/sys/net/ipv4/ip_forward; ip -o link; ip -o addr"
+		before := outsideRun(host, rules).Stdout
+		res := oci.Run(soon, host.Command(do("/bin/sh", "-c", "busybox wget -q -O - http://198.18.9.2:8080/page")...))
+		if res.Code != 0 || res.Stdout != "hello from far away\n" {
+			t.Errorf("through the network: %s", res.Out())
+		}
+		clean := func(what string) {
+			t.Helper()
+			oci.Eventually(t, soon, what+": nothing left", func() bool {
+				return chains(outsideRun(host, rules).Stdout) == chains(before)
+			})
+		}
+		clean("after the end")
+		// Two at once have different subnets.
+		two := "busybox ip -o -4 addr show dev eth0; sleep 1"
+		var outputs [2]oci.Result
+		done := make(chan int)
+		for i := range outputs {
+			go func() {
+				outputs[i] = oci.Run(soon, host.Command(do("/bin/sh", "-c", two)...))
+				done <- i
+			}()
+		}
+		<-done
+		<-done
+		if !strings.Contains(outputs[0].Stdout, "inet 192.168.") || outputs[0].Stdout == outputs[1].Stdout {
+			t.Errorf("two at once: %s%s", outputs[0].Out(), outputs[1].Out())
+		}
+		clean("after two")
+		// Killed: its keeper removes everything, the sandbox too.
+		cmd := host.Command(do("/bin/sh", "-c", "sleep 1000")...)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		oci.Eventually(t, soon, "a running container", func() bool {
+			return strings.Contains(r.Run(soon, "list").Stdout, "running")
+		})
+		cmd.Process.Kill()
+		cmd.Wait()
+		clean("after a kill")
+		oci.Eventually(t, soon, "no container", func() bool {
+			return strings.TrimSpace(r.Run(soon, "list", "-q").Stdout) == ""
+		})
+		// An address that is asked for.
+		res = oci.Run(soon, host.Command(do("--ip", "10.77.0.5", "/bin/sh", "-c", "busybox ip -o -4 addr show dev eth0")...))
+		if !strings.Contains(res.Stdout, "10.77.0.5/30") {
+			t.Errorf("--ip: %s", res.Out())
+		}
+		res = oci.Run(soon, host.Command(do("--ip", "198.18.9.2", "/bin/true")...))
+		if !strings.Contains(res.Stderr, "in use") {
+			t.Errorf("--ip in a subnet that is taken: %s", res.Out())
+		}
+		clean("after that")
+	})
+}
+
+// chains leaves out of a rule set what a firewall tool makes at first use and leaves: empty tables
+// and chains, counters and dates.
+func chains(s string) string {
+	var keep []string
+	for _, l := range strings.Split(s, "\n") {
+		l = strings.TrimSpace(l)
+		if strings.HasPrefix(l, "-A") || strings.Contains(l, "masquerade") || strings.Contains(l, "accept;") || strings.Contains(l, "inet ") ||
+			strings.Contains(l, "mtu") || l == "0" || l == "1" || strings.Contains(l, "runsc") {
+			keep = append(keep, l)
+		}
+	}
+	return strings.Join(keep, "\n")
+}
