@@ -55,14 +55,18 @@ func (e *Endpoint) Shutdown(how tcpip.ShutdownFlags) error {
 // sendFin ends the stream behind what is queued (RFC 9293 section 3.10.4).
 func (e *Endpoint) sendFin() {
 	switch e.state {
-	case StateEstablished, StateSynReceived:
+	case StateEstablished:
 		e.state = StateFinWait1
+		e.stack.Stats().TCP.CurrEstab.Add(-1)
 	case StateCloseWait:
 		e.state = StateLastAck
+		e.stack.Stats().TCP.CurrEstab.Add(-1)
+	case StateSynReceived:
+		e.finWanted = true // with the acknowledgement of our SYN
+		return
 	default:
 		return
 	}
-	e.stack.Stats().TCP.CurrEstab.Add(-1)
 	e.snd.finQueued = true
 	e.snd.pushSeq = e.sendQ.end()
 	e.output(outputForce)

@@ -267,6 +267,10 @@ func (e *Endpoint) establish() {
 	e.tune.space = min(max(e.rcv.wnd, 1), initialSegments*max(e.advMSS, 1))
 	e.armKeepAlive()
 	e.notify(waiter.EventOut | waiter.EventWrNorm)
+	if e.finWanted {
+		e.finWanted = false
+		e.sendFin()
+	}
 }
 
 // startCongestion sets the initial window (RFC 6928), or one segment if the SYN was lost.

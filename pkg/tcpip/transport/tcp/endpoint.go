@@ -50,6 +50,8 @@ type Endpoint struct {
 	// closed: the socket is gone, the connection ends by itself (an orphan).
 	closed  bool
 	passive bool // the peer opened
+	// finWanted: the stream ended while our SYN was not acknowledged.
+	finWanted bool
 
 	bound    tcpip.FullAddress // what Bind was given, unmapped
 	isBound  bool
@@ -118,7 +120,7 @@ func (e *Endpoint) V6() bool { return e.v6 }
 // SetUser says whose socket it is: only sockets of one user share ports (SO_REUSEPORT). It has to
 // be called before Bind.
 func (e *Endpoint) SetUser(uid uint32) {
-	e.lock()
+	e.look()
 	e.user = uid
 	e.unlock()
 }
@@ -126,7 +128,7 @@ func (e *Endpoint) SetUser(uid uint32) {
 // ReuseChanged tells that SO_REUSEADDR or SO_REUSEPORT was set: they count as they are when another
 // socket is bound.
 func (e *Endpoint) ReuseChanged() {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	if e.port != nil {
 		e.stack.SetReuse(e.port, e.opts.ReuseAddress.Load(), e.opts.ReusePort.Load())
@@ -136,7 +138,7 @@ func (e *Endpoint) ReuseChanged() {
 // State is the connection's state. A connection in TIME-WAIT is StateClosed for its socket, as
 // in Linux.
 func (e *Endpoint) State() State {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.state
 }
@@ -153,7 +155,7 @@ func (e *Endpoint) EventUnregister(w *waiter.Entry) { e.queue.EventUnregister(w)
 // Readiness implements waiter.Waitable, as Linux answers poll(2) for TCP. A socket that was never
 // connected is writable and hung up.
 func (e *Endpoint) Readiness(mask waiter.EventMask) waiter.EventMask {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.readiness() & mask
 }
@@ -235,7 +237,7 @@ const everyEvent = waiter.EventIn | waiter.EventRdNorm | waiter.EventOut | waite
 
 // TakeError implements tcpip.Endpoint.
 func (e *Endpoint) TakeError() error {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	if err := e.takeError(); err != 0 {
 		return err
@@ -322,7 +324,7 @@ func (e *Endpoint) versions(local netip.Addr) (v4, v6 bool) {
 
 // LocalAddress implements tcpip.Endpoint.
 func (e *Endpoint) LocalAddress() tcpip.FullAddress {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.localAddress()
 }
@@ -340,7 +342,7 @@ func (e *Endpoint) localAddress() tcpip.FullAddress {
 
 // RemoteAddress implements tcpip.Endpoint.
 func (e *Endpoint) RemoteAddress() (tcpip.FullAddress, error) {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	if e.id.RemotePort == 0 || e.state.in(StateClosed, StateSynSent) && !e.connected {
 		return tcpip.FullAddress{}, unix.ENOTCONN
@@ -358,7 +360,7 @@ func (e *Endpoint) remoteAddress() tcpip.FullAddress {
 
 // ReceiveQueued implements tcpip.Endpoint. Of a listener, which has no bytes, it is 0.
 func (e *Endpoint) ReceiveQueued() int {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	if e.state.in(StateListen, StateSynSent, StateSynReceived) {
 		return 0
@@ -377,7 +379,7 @@ func (e *Endpoint) ReceiveQueued() int {
 
 // SendQueued implements tcpip.Endpoint: bytes that the peer has not acknowledged.
 func (e *Endpoint) SendQueued() int {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	if e.state.in(StateListen, StateSynSent, StateSynReceived) {
 		return 0

@@ -141,7 +141,7 @@ func (e *Endpoint) Accept() (tcpip.Endpoint, tcpip.FullAddress, error) {
 
 // AcceptEndpoint is Accept with the concrete type.
 func (e *Endpoint) AcceptEndpoint() (*Endpoint, tcpip.FullAddress, error) {
-	e.lock()
+	e.look()
 	if e.state != StateListen {
 		e.unlock()
 		return nil, tcpip.FullAddress{}, unix.EINVAL
@@ -154,7 +154,7 @@ func (e *Endpoint) AcceptEndpoint() (*Endpoint, tcpip.FullAddress, error) {
 	c := *l.accepted.at(0)
 	l.accepted.pop()
 	e.unlock()
-	c.lock()
+	c.look()
 	addr := c.remoteAddress()
 	c.unlock()
 	return c, addr, nil

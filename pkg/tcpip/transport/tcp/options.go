@@ -1,7 +1,6 @@
 package tcp
 
 import (
-	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,7 +42,7 @@ type config struct {
 // NoDelay is TCP_NODELAY: small segments are sent at once, not held back while others are in
 // flight (RFC 9293 section 3.7.4).
 func (e *Endpoint) NoDelay() bool {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.cfg.noDelay
 }
@@ -60,7 +59,7 @@ func (e *Endpoint) SetNoDelay(on bool) {
 
 // Cork is TCP_CORK: no partial segments are sent, for 200 ms at most.
 func (e *Endpoint) Cork() bool {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.cfg.cork
 }
@@ -77,7 +76,7 @@ func (e *Endpoint) SetCork(on bool) {
 
 // QuickAck is TCP_QUICKACK: whether segments are acknowledged at once now.
 func (e *Endpoint) QuickAck() bool {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return !e.ack.interactive
 }
@@ -92,7 +91,7 @@ func (e *Endpoint) SetQuickAck(on bool) {
 // MaxSegment is TCP_MAXSEG: of a connection, the largest segment it sends, in bytes; before it,
 // what was set, or the least that all hosts take.
 func (e *Endpoint) MaxSegment() int {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	switch {
 	case e.state != StateClosed && e.state != StateListen && e.mss != 0:
@@ -117,7 +116,7 @@ func (e *Endpoint) SetMaxSegment(n int) error {
 
 // KeepIdle is TCP_KEEPIDLE: how long a connection is idle until the first keep-alive probe.
 func (e *Endpoint) KeepIdle() time.Duration {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.keepIdle()
 }
@@ -136,7 +135,7 @@ func (e *Endpoint) SetKeepIdle(d time.Duration) error {
 
 // KeepInterval is TCP_KEEPINTVL: the time between two probes.
 func (e *Endpoint) KeepInterval() time.Duration {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.keepInterval()
 }
@@ -154,7 +153,7 @@ func (e *Endpoint) SetKeepInterval(d time.Duration) error {
 
 // KeepCount is TCP_KEEPCNT: how many probes without an answer end the connection.
 func (e *Endpoint) KeepCount() int {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.keepCount()
 }
@@ -172,7 +171,7 @@ func (e *Endpoint) SetKeepCount(n int) error {
 
 // SynCount is TCP_SYNCNT: how often a SYN is retransmitted.
 func (e *Endpoint) SynCount() int {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.synRetries()
 }
@@ -190,7 +189,7 @@ func (e *Endpoint) SetSynCount(n int) error {
 
 // Linger2 is TCP_LINGER2: how long a closed socket stays in FIN-WAIT-2; negative: not at all.
 func (e *Endpoint) Linger2() time.Duration {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.finTimeout()
 }
@@ -205,7 +204,7 @@ func (e *Endpoint) SetLinger2(d time.Duration) {
 // DeferAccept is TCP_DEFER_ACCEPT: how long a listener waits for a connection's first data before
 // it is accepted without. 0: it does not.
 func (e *Endpoint) DeferAccept() time.Duration {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.cfg.deferAccept
 }
@@ -229,7 +228,7 @@ func (e *Endpoint) SetDeferAccept(d time.Duration) {
 
 // WindowClamp is TCP_WINDOW_CLAMP: the largest receive window in bytes; 0: as the buffer allows.
 func (e *Endpoint) WindowClamp() int {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.cfg.windowClamp
 }
@@ -253,7 +252,7 @@ func (e *Endpoint) SetWindowClamp(n int) error {
 // UserTimeout is TCP_USER_TIMEOUT (RFC 5482): how long data may be unacknowledged; 0: as the
 // stack's retries say.
 func (e *Endpoint) UserTimeout() time.Duration {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.cfg.userTimeout
 }
@@ -272,7 +271,7 @@ func (e *Endpoint) SetUserTimeout(d time.Duration) error {
 // NotSentLow is TCP_NOTSENT_LOWAT: the socket is writable only while less than this many bytes
 // are unsent. 0 is no bound.
 func (e *Endpoint) NotSentLow() uint32 {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.cfg.notSentLow
 }
@@ -285,16 +284,9 @@ func (e *Endpoint) SetNotSentLow(n uint32) {
 	e.notifyWritable()
 }
 
-func (e *Endpoint) notSentLow() uint32 {
-	if e.cfg.notSentLow == 0 {
-		return math.MaxUint32
-	}
-	return e.cfg.notSentLow
-}
-
 // CongestionControl is TCP_CONGESTION: the algorithm's name.
 func (e *Endpoint) CongestionControl() string {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	if e.cc != nil {
 		return e.cc.name()
@@ -339,14 +331,14 @@ func (e *Endpoint) Timestamp() uint32 {
 
 // AtMark is SIOCATMARK: the next byte to be read is that behind the urgent mark.
 func (e *Endpoint) AtMark() bool {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.urg.state != urgentNone && e.urg.seq == e.copiedSeq
 }
 
 // SendUnsent is SIOCOUTQNSD: bytes that were not sent yet.
 func (e *Endpoint) SendUnsent() int {
-	e.lock()
+	e.look()
 	defer e.unlock()
 	return e.unsent()
 }

@@ -92,6 +92,9 @@ func (e *Endpoint) output(why outputReason) {
 		return
 	}
 	if !e.checkRoute() {
+		if e.sent.empty() && !e.timers.isSet(deadlineSend) {
+			e.armProbe() // there may be one later
+		}
 		return
 	}
 	c := &e.cong

@@ -31,7 +31,7 @@ func (e *Endpoint) Receive(dst tcpip.Sink, opts tcpip.ReceiveOptions) (tcpip.Rec
 
 // receive moves bytes to dst. e.receiveMu is held.
 func (e *Endpoint) receive(dst tcpip.Sink, opts *tcpip.ReceiveOptions) (int, error) {
-	e.lock()
+	e.look()
 	if e.state == StateListen {
 		e.unlock()
 		return 0, unix.ENOTCONN
@@ -115,6 +115,7 @@ func (e *Endpoint) receiveNothing() error {
 func (e *Endpoint) copyOut(dst tcpip.Sink, opts *tcpip.ReceiveOptions, offset, limit int) (int, error) {
 	if opts.Discard {
 		if !opts.Peek {
+			e.now = e.clock.Monotonic()
 			e.consume(limit)
 		}
 		return limit, nil

@@ -23,7 +23,7 @@ func (e *Endpoint) Send(src tcpip.Source, opts tcpip.SendOptions) (int, error) {
 	defer e.sendMu.Unlock()
 	total := 0
 	for {
-		e.lock()
+		e.look()
 		if err := e.sendable(); err != nil {
 			e.unlock()
 			if total > 0 {
@@ -39,6 +39,7 @@ func (e *Endpoint) Send(src tcpip.Source, opts tcpip.SendOptions) (int, error) {
 		room := e.sendBuffer() - e.sendMemory()
 		if room <= 0 || e.cfg.notSentLow != 0 && uint32(e.unsent()) >= e.cfg.notSentLow {
 			e.snd.noSpace = true
+			e.now = e.clock.Monotonic()
 			e.output(outputPush)
 			e.unlock()
 			if total > 0 {
