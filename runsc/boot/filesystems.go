@@ -13,9 +13,12 @@ import (
 	"runsc/pkg/sentry/fs/tmpfs"
 	"runsc/pkg/sentry/fs/tty/jobs"
 	"runsc/pkg/sentry/kernel"
+	"runsc/pkg/sentry/socket/inet"
+	"runsc/pkg/sentry/socket/nettables"
 	unixsocket "runsc/pkg/sentry/socket/unix"
 	"runsc/pkg/sentry/syscalls"
 	"runsc/pkg/sentry/vfs"
+	"runsc/pkg/tcpip"
 )
 
 // registerFilesystems makes filesystem types, devices and FIFOs known to the kernel's vfs.
@@ -27,7 +30,7 @@ func registerFilesystems(k *kernel.Kernel) {
 	v.RegisterFilesystemType("overlay", overlay.Type{})
 	v.RegisterFilesystemType("devtmpfs", &devType{tmp})
 	v.RegisterFilesystemType("proc", &proc.Type{Kernel: k, Options: proc.Options{Net: &netTables{k}}})
-	v.RegisterFilesystemType("sysfs", &sys.Type{Options: sys.Options{NumCPU: k.NumCPU(), TotalMemory: k.TotalMemory()}})
+	v.RegisterFilesystemType("sysfs", &sys.Type{Options: sys.Options{NumCPU: k.NumCPU(), TotalMemory: k.TotalMemory(), Net: &netDevices{k}}})
 	v.RegisterFilesystemType("mqueue", &mqueue.Type{Finder: &syscalls.MessageQueues{Kernel: k}})
 	dev.Register(v, tmpfs.New(rootContext(k), v, k.MemoryFile(), tmpfs.Options{}))
 	devpts.Register(v, jobs.Control{}, nil)
@@ -38,10 +41,11 @@ type netTables struct{ k *kernel.Kernel }
 
 // NetTable implements proc.NetTables.
 func (n *netTables) NetTable(ns *kernel.NetNamespace, name string) (string, bool) {
+	layer := syscalls.NetStack(n.k, ns)
 	if name != "unix" {
-		return "", false
+		return nettables.Table(layer, name)
 	}
-	p, err := syscalls.NetStack(n.k, ns).Provider(unix.AF_UNIX)
+	p, err := layer.Provider(unix.AF_UNIX)
 	if err != nil {
 		return "", false
 	}
@@ -50,6 +54,35 @@ func (n *netTables) NetTable(ns *kernel.NetNamespace, name string) (string, bool
 		return "", false
 	}
 	return sockets.ProcNetUnix(), true
+}
+
+// netDevices are the interfaces in /sys/class/net. It implements sys.NetDevices.
+type netDevices struct{ k *kernel.Kernel }
+
+// NetDevices implements sys.NetDevices.
+func (n *netDevices) NetDevices(ctx context.Context) []sys.NetDevice {
+	task, ok := ctx.(*kernel.Task)
+	if !ok || task.NetNamespace() == nil {
+		return nil
+	}
+	ns := inet.NamespaceOf(syscalls.NetStack(n.k, task.NetNamespace()))
+	if ns == nil {
+		return nil
+	}
+	var list []sys.NetDevice
+	for _, nic := range ns.Stack().NICs() {
+		d := inet.DeviceOf(nic)
+		broadcast := tcpip.Broadcast
+		if nic.IsLoopback() {
+			broadcast = tcpip.LinkAddress{}
+		}
+		list = append(list, sys.NetDevice{
+			Name: d.Name, Index: int(d.Index), Address: tcpip.LinkAddress(d.HWAddr).String(), Broadcast: broadcast.String(),
+			MTU: int(d.MTU), Flags: d.Flags &^ (unix.IFF_RUNNING | unix.IFF_LOWER_UP), Type: int(d.Type), Up: nic.Up(),
+			Statistics: nettables.Statistics(nic),
+		})
+	}
+	return list
 }
 
 // devType makes the tmpfs on /dev, with the usual devices in it.

@@ -20,6 +20,7 @@ var netFiles = []struct{ name, empty string }{
 	{"dev_mcast", ""},
 	{"fib_trie", ""},
 	{"icmp", "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"},
+	{"icmp6", "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n"},
 	{"if_inet6", ""},
 	{"igmp", "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"},
 	{"igmp6", ""},

@@ -40,7 +40,7 @@ type NetDevice struct {
 	Flags     uint32 // IFF_*
 	Type      int    // ARPHRD_*
 	Up        bool
-	// Statistics are rx_bytes, tx_bytes and so on.
+	// Statistics are rx_bytes, tx_bytes and so on; those that are missing are 0.
 	Statistics map[string]uint64
 }
 
@@ -290,6 +290,12 @@ func (d *netDir) Entries(ctx context.Context) ([]pseudo.Entry, error) {
 // Open implements vfs.Inode.
 func (d *netDir) Open(context.Context, uint32) (vfs.File, error) { return pseudo.NewDirFile(d), nil }
 
+// netStatistics are the counters of an interface.
+var netStatistics = strings.Fields(`collisions multicast rx_bytes rx_compressed rx_crc_errors rx_dropped rx_errors
+	rx_fifo_errors rx_frame_errors rx_length_errors rx_missed_errors rx_nohandler rx_over_errors rx_packets
+	tx_aborted_errors tx_bytes tx_carrier_errors tx_compressed tx_dropped tx_errors tx_fifo_errors
+	tx_heartbeat_errors tx_packets tx_window_errors`)
+
 // netDevice makes the directory of an interface.
 func (fs *Filesystem) netDevice(n *NetDevice) vfs.Inode {
 	ino := uint64(netIno) + uint64(n.Index)*netInoStep
@@ -319,7 +325,7 @@ func (fs *Filesystem) netDevice(n *NetDevice) vfs.Inode {
 	}
 	ino++
 	stats := pseudo.NewDir(fs, ino, 0o755, fs.now)
-	for _, s := range []string{"collisions", "multicast", "rx_bytes", "rx_dropped", "rx_errors", "rx_packets", "tx_bytes", "tx_dropped", "tx_errors", "tx_packets"} {
+	for _, s := range netStatistics {
 		add(stats, s, fmt.Sprint(n.Statistics[s]))
 	}
 	d.Add("statistics", stats)

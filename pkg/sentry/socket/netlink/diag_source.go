@@ -13,6 +13,9 @@ import (
 // inetSockets are the sockets of package inet. It implements IPSockets.
 type inetSockets struct{ ns *inet.Namespace }
 
+// SocketsOf returns the sockets of package inet.
+func SocketsOf(ns *inet.Namespace) IPSockets { return &inetSockets{ns} }
+
 // Each implements IPSockets.
 func (i *inetSockets) Each(family, protocol int, f func(*IPSocket)) {
 	wanted := func(fam, proto int) bool {

@@ -57,7 +57,7 @@ func Register(s *socket.Stack) *Namespace {
 		return register(s, nil)
 	}
 	n := register(s, in.Stack())
-	n.ip = &inetSockets{in}
+	n.ip = SocketsOf(in)
 	return n
 }
 

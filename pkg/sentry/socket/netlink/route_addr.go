@@ -299,10 +299,14 @@ func (n *Namespace) newAddr(r *request) error {
 		})
 		return nil
 	}
-	if err := q.nic.AddAddress(*p); err != nil {
-		return err
+	err = q.nic.AddAddress(*p)
+	if err == unix.EEXIST { // in Linux's words, which some scripts look for
+		if p.Prefix.Addr().Is6() {
+			return refuse(unix.EEXIST, "ipv6: address already assigned")
+		}
+		return refuse(unix.EEXIST, "ipv4: Address already assigned")
 	}
-	return nil
+	return err
 }
 
 // scopeOf is the scope of an IPv6 address (RFC 4007 section 5) as rtnetlink(7) has it.

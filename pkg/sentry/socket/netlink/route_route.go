@@ -372,7 +372,7 @@ func sameWay(a, b *stack.RouteEntry) bool {
 func (n *Namespace) explain(err error, e *stack.RouteEntry) error {
 	switch err {
 	case unix.ENETUNREACH:
-		return refuse(unix.ENETUNREACH, "the gateway is not a neighbour")
+		return refuse(unix.ENETUNREACH, "Nexthop has invalid gateway")
 	case unix.ENETDOWN:
 		return refuse(unix.ENETDOWN, "the interface is down")
 	case unix.EINVAL:
