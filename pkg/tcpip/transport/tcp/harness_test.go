@@ -91,7 +91,7 @@ type harness struct {
 	ts                bool
 	tsVal             uint32 // last of ours
 	written, read     int    // bytes of the pattern
-	arrived           int
+	filled            int
 	events            waiter.EventMask
 	savedISS          uint32
 	savedPort, others uint16
@@ -247,6 +247,12 @@ func words(line string) (w []string, options string, hasOptions bool) {
 }
 
 func (h *harness) number(s string) int {
+	if rest, ok := strings.CutPrefix(s, "$"); ok { // where the window that was filled ends
+		if rest == "" {
+			return h.filled
+		}
+		return h.filled + h.number(rest)
+	}
 	n, err := strconv.Atoi(s)
 	if err != nil {
 		h.fatalf("not a number: %q", s)
@@ -636,15 +642,24 @@ func (h *harness) expects(from, n, size int) {
 
 // fillWindow sends what the window that was told last has room for.
 func (h *harness) fillWindow() {
-	h.e.mu.Lock()
-	nxt, edge := int(h.e.rcv.nxt-peerISS), int(h.e.rcv.nxt-peerISS)+h.e.offeredWindow()
-	h.e.mu.Unlock()
-	for nxt < edge {
-		n := min(1000, edge-nxt)
-		h.inject(fmt.Sprintf("< A %d:%d ack 1", nxt, nxt+n))
-		nxt += n
+	nxt := 0
+	for {
+		h.e.mu.Lock()
+		room, pending := h.e.offeredWindow(), h.e.ack.pending
+		nxt = int(h.e.rcv.nxt - peerISS)
+		h.e.mu.Unlock()
+		if room == 0 && pending {
+			h.clock.Advance(maxAckDelay)
+			h.wire.out = nil
+			continue
+		}
+		if room == 0 {
+			break
+		}
+		h.inject(fmt.Sprintf("< A %d:%d ack 1", nxt, nxt+min(1460, room)))
 		h.wire.out = nil
 	}
+	h.filled = nxt
 	// More does not fit, and is told so.
 	h.inject(fmt.Sprintf("< A %d:%d ack 1", nxt, nxt+1000))
 	h.expect(fmt.Sprintf("> A %d ack %d win 0", int32(h.e.snd.nxt-h.iss), nxt))

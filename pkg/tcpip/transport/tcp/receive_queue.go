@@ -11,10 +11,10 @@ const (
 	gatherLarge = 8192
 )
 
-// wasteful says whether a View keeps much more memory than it has bytes, so that copying it is
+// wasteful says whether a View keeps more than twice as much memory as it has bytes, so that copying it is
 // better than keeping it: otherwise a peer could fill a buffer many times over with the chunks
 // that its short segments came in.
-func wasteful(v buffer.View) bool { return v.Memory() > 2*v.Len()+viewOverhead }
+func wasteful(v buffer.View) bool { return v.Memory()+viewOverhead > bufferPerWindow*v.Len() }
 
 // receiveQueue is the bytes that came in order and were not read. memory is what they keep, which
 // is what the receive buffer bounds.

@@ -58,7 +58,7 @@ func (q *sendQueue) commit(v buffer.View, used int) {
 
 // acknowledge drops what is before una.
 func (q *sendQueue) acknowledge(una uint32) {
-	n := int(una - q.start)
+	n := int(int32(una - q.start))
 	if n <= 0 {
 		return
 	}
