@@ -292,21 +292,25 @@ func (n *Namespace) newAddr(r *request) error {
 			continue
 		}
 		if r.flags&unix.NLM_F_EXCL != 0 || r.flags&unix.NLM_F_REPLACE == 0 {
-			return unix.EEXIST
+			return alreadyAssigned(v6)
 		}
 		q.nic.UpdateAddress(p.Prefix.Addr(), func(e *stack.Address) {
 			e.Valid, e.Preferred, e.Deprecated, e.Temporary = p.Valid, p.Preferred, p.Deprecated, p.Temporary
 		})
 		return nil
 	}
-	err = q.nic.AddAddress(*p)
-	if err == unix.EEXIST { // in Linux's words, which some scripts look for
-		if p.Prefix.Addr().Is6() {
-			return refuse(unix.EEXIST, "ipv6: address already assigned")
-		}
-		return refuse(unix.EEXIST, "ipv4: Address already assigned")
+	if err = q.nic.AddAddress(*p); err == unix.EEXIST {
+		return alreadyAssigned(v6)
 	}
 	return err
+}
+
+// alreadyAssigned is EEXIST in Linux's words, which some scripts look for.
+func alreadyAssigned(v6 bool) error {
+	if v6 {
+		return refuse(unix.EEXIST, "ipv6: address already assigned")
+	}
+	return refuse(unix.EEXIST, "ipv4: Address already assigned")
 }
 
 // scopeOf is the scope of an IPv6 address (RFC 4007 section 5) as rtnetlink(7) has it.
