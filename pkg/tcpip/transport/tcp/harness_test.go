@@ -775,6 +775,17 @@ func (h *harness) command(w []string) {
 		if err == nil && (r.N != 1 || !r.OutOfBand || s.b[0] != pattern(num(1)-1)) {
 			h.fatalf("read %d bytes, %x", r.N, s.b)
 		}
+	case "readoob0": // the end instead of urgent data
+		r, err := h.e.Receive(&byteSink{room: 1}, tcpip.ReceiveOptions{OutOfBand: true})
+		if err != nil || r.N != 0 {
+			h.fatalf("read %d bytes, %v", r.N, err)
+		}
+	case "peek0": // the next byte is that behind the mark
+		s := &byteSink{room: num(1)}
+		r, err := h.e.Receive(s, tcpip.ReceiveOptions{Peek: true})
+		if err != nil || r.N != num(1) || s.b[0] != pattern(h.read+1) {
+			h.fatalf("%d bytes, %v", r.N, err)
+		}
 	case "atmark":
 		if got := h.e.AtMark(); got != (arg(1) == "1") {
 			h.fatalf("it is %v", got)
