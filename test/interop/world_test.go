@@ -90,8 +90,8 @@ func newWorld(t *testing.T, dev device, cable bool) *world {
 	}
 	w := &world{t: t, ns: oci.NewNetns(t, "interop")}
 	// What one case learns of the path must not help the next one.
-	w.sysctl("net.ipv4.tcp_no_metrics_save", "1")
-	w.sysctl("net.ipv4.ping_group_range", "0 0")
+	w.sysctl(t, "net.ipv4.tcp_no_metrics_save", "1")
+	w.sysctl(t, "net.ipv4.ping_group_range", "0 0")
 	link, err := w.openDevice(dev, cable)
 	if err != nil {
 		t.Fatal(err)
@@ -198,10 +198,10 @@ func inside(ns *oci.Netns, f func() error) error {
 }
 
 // sysctl sets a value in the kernel's namespace.
-func (w *world) sysctl(name, value string) {
-	w.t.Helper()
+func (w *world) sysctl(t *testing.T, name, value string) {
+	t.Helper()
 	if err := sysctl(w.ns, name, value); err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 }
 
@@ -212,27 +212,27 @@ func sysctl(ns *oci.Netns, name, value string) error {
 }
 
 // readSysctl returns what sysctl sets.
-func (w *world) readSysctl(name string) string {
-	w.t.Helper()
+func (w *world) readSysctl(t *testing.T, name string) string {
+	t.Helper()
 	var b []byte
 	if err := w.inside(func() (err error) {
 		b, err = os.ReadFile(filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/")))
 		return err
 	}); err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(b))
 }
 
 // setMTU sets the MTU of both sides, in bytes.
-func (w *world) setMTU(mtu int) {
-	w.t.Helper()
-	w.ns.IP(w.t, "link", "set", w.dev, "mtu", fmt.Sprint(mtu))
+func (w *world) setMTU(t *testing.T, mtu int) {
+	t.Helper()
+	w.ns.IP(t, "link", "set", w.dev, "mtu", fmt.Sprint(mtu))
 	if w.dev == "v0" {
-		w.ns.IP(w.t, "link", "set", "v1", "mtu", fmt.Sprint(mtu))
+		w.ns.IP(t, "link", "set", "v1", "mtu", fmt.Sprint(mtu))
 	}
 	if err := w.nic.SetMTU(uint32(mtu)); err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
 }
 
