@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -250,16 +252,27 @@ var interfaceSysctls = []struct{ family, name, value string }{
 	{"ipv4", "route_localnet", "0"}, {"ipv4", "rp_filter", "0"}, {"ipv4", "secure_redirects", "1"},
 	{"ipv4", "send_redirects", "1"},
 	{"ipv6", "accept_dad", "0"}, {"ipv6", "accept_ra", "0"}, {"ipv6", "accept_redirects", "0"},
-	{"ipv6", "autoconf", "0"}, {"ipv6", "disable_ipv6", "0"}, {"ipv6", "forwarding", "0"},
+	{"ipv6", "autoconf", "0"}, {"ipv6", "dad_transmits", "1"}, {"ipv6", "disable_ipv6", "0"},
+	{"ipv6", "forwarding", "0"}, {"ipv6", "hop_limit", "64"}, {"ipv6", "mtu", "65536"},
 	{"ipv6", "use_tempaddr", "0"},
 }
 
-func init() {
-	for _, dev := range []string{"all", "default", "eth0", "lo"} {
-		for _, s := range interfaceSysctls {
-			sysctls = append(sysctls, sysctl{name: "net/" + s.family + "/conf/" + dev + "/" + s.name, value: s.value, mode: rw, lo: -1, hi: top})
+// confSysctl is the variable of an interface, or of "all" or "default"; nil: there is none. Whether
+// there is the interface is not looked at.
+func confSysctl(name string) *sysctl {
+	parts := strings.Split(name, "/")
+	if len(parts) != 5 || parts[0] != "net" || parts[2] != "conf" {
+		return nil
+	}
+	for _, s := range interfaceSysctls {
+		if s.family == parts[1] && s.name == parts[4] {
+			return &sysctl{name: name, value: s.value, mode: rw, lo: -1, hi: top}
 		}
 	}
+	return nil
+}
+
+func init() {
 	sort.Slice(sysctls, func(i, j int) bool { return sysctls[i].name < sysctls[j].name })
 }
 
@@ -268,15 +281,70 @@ func findSysctl(name string) *sysctl {
 	if i < len(sysctls) && sysctls[i].name == name {
 		return &sysctls[i]
 	}
-	return nil
+	return confSysctl(name)
+}
+
+// NetSettings are the variables of /proc/sys/net that each network namespace has for itself.
+type NetSettings interface {
+	// NetSetting is a variable, such as "net/ipv4/ip_forward"; ok is false if ns does not
+	// have it, and all namespaces share it.
+	NetSetting(ns *kernel.NetNamespace, name string) (value string, ok bool)
+	// SetNetSetting changes one likewise. EINVAL.
+	SetNetSetting(ns *kernel.NetNamespace, name, value string) (ok bool, err error)
+	// NetDeviceNames are the interfaces that net/ipv4/conf and net/ipv6/conf show.
+	NetDeviceNames(ns *kernel.NetNamespace) []string
 }
 
 // Sysctls are a kernel's variables that differ from the table's.
 type Sysctls struct {
 	boot string
+	net  NetSettings // nil: all namespaces share everything
 
 	mu     sync.RWMutex // guards the field below
 	values map[string]string
+}
+
+// SetNet says who has the variables of network namespaces. It is called before there is a task.
+func (s *Sysctls) SetNet(n NetSettings) { s.net = n }
+
+// Each calls f for the variables below prefix that were set, in no order.
+func (s *Sysctls) Each(prefix string, f func(name, value string)) {
+	s.mu.RLock()
+	set := maps.Clone(s.values)
+	s.mu.RUnlock()
+	for name, value := range set {
+		if strings.HasPrefix(name, prefix) {
+			f(name, value)
+		}
+	}
+}
+
+// GetFor is Get as the network namespace ns has it, and SetFor is Set. nil is none.
+func (s *Sysctls) GetFor(ns *kernel.NetNamespace, name string) string {
+	if s.net != nil && ns != nil && strings.HasPrefix(name, "net/") {
+		if v, ok := s.net.NetSetting(ns, name); ok {
+			return v
+		}
+	}
+	return s.Get(name)
+}
+
+// SetFor is described at GetFor.
+func (s *Sysctls) SetFor(ns *kernel.NetNamespace, name, value string) error {
+	if s.net != nil && ns != nil && strings.HasPrefix(name, "net/") {
+		spec := findSysctl(name)
+		if spec == nil {
+			return unix.ENOENT
+		}
+		v, err := spec.parse([]byte(value))
+		if err != nil {
+			return err
+		}
+		if ok, err := s.net.SetNetSetting(ns, name, v); ok {
+			return err
+		}
+	}
+	return s.Set(name, value)
 }
 
 // SysctlsOf returns those of k, which all mounts of proc share.
@@ -377,12 +445,91 @@ func newSysctlTree(fs *Filesystem) *pseudo.Dir {
 		}
 		dir.Add(rest, pseudo.NewText(fs, fs.NewIno(), mode, &sysctlFile{fs, vars, sysctls[i].name}, fs.now))
 	}
+	for _, family := range []string{"ipv4", "ipv6"} {
+		d := &confDir{fs: fs, vars: vars, family: family}
+		d.Init(fs, fs.NewIno(), unix.S_IFDIR|0o555, auth.RootUID, auth.RootGID, fs.now)
+		tree.Child("net").(*pseudo.Dir).Child(family).(*pseudo.Dir).Add("conf", d)
+	}
 	for _, empty := range []string{"abi", "debug", "dev"} {
 		tree.Add(empty, pseudo.NewDir(fs, fs.NewIno(), 0o555, fs.now))
 	}
 	fsDir := tree.Child("fs").(*pseudo.Dir)
 	fsDir.Add("binfmt_misc", pseudo.NewDir(fs, fs.NewIno(), 0o555, fs.now))
 	return tree
+}
+
+// confDir is net/ipv4/conf or net/ipv6/conf: a directory for each interface of the caller's
+// network namespace, and "all" and "default".
+type confDir struct {
+	pseudo.Node
+	vfs.ReadOnlyDir
+	fs     *Filesystem
+	vars   *Sysctls
+	family string
+}
+
+// Inode numbers of confDir's children: a stretch for each name.
+const (
+	confIno     = 1 << 33
+	confInoStep = 64
+)
+
+// names are the directories, in the order of their numbers.
+func (d *confDir) names(ctx context.Context) []string {
+	names := []string{"all", "default"}
+	if ns := netOf(ctx); d.vars.net != nil && ns != nil {
+		return append(names, d.vars.net.NetDeviceNames(ns)...)
+	}
+	return append(names, "lo")
+}
+
+func (d *confDir) ino(i int) uint64 {
+	ino := uint64(confIno + 2*i*confInoStep)
+	if d.family == "ipv6" {
+		ino += confInoStep
+	}
+	return ino
+}
+
+// Caching implements vfs.Directory.
+func (*confDir) Caching() vfs.Caching { return vfs.CacheNone }
+
+// Lookup implements vfs.Directory.
+func (d *confDir) Lookup(ctx context.Context, name string) (vfs.Inode, error) {
+	i := slices.Index(d.names(ctx), name)
+	if i < 0 {
+		return nil, unix.ENOENT
+	}
+	ino := d.ino(i)
+	dir := pseudo.NewDir(d.fs, ino, 0o555, d.fs.now)
+	for _, s := range interfaceSysctls {
+		if s.family == d.family {
+			ino++
+			file := &sysctlFile{d.fs, d.vars, "net/" + d.family + "/conf/" + name + "/" + s.name}
+			dir.Add(s.name, pseudo.NewText(d.fs, ino, rw, file, d.fs.now))
+		}
+	}
+	return dir, nil
+}
+
+// Entries implements pseudo.Lister.
+func (d *confDir) Entries(ctx context.Context) ([]pseudo.Entry, error) {
+	var out []pseudo.Entry
+	for i, name := range d.names(ctx) {
+		out = append(out, pseudo.Entry{Name: name, Ino: d.ino(i), Type: unix.DT_DIR})
+	}
+	return out, nil
+}
+
+// Open implements vfs.Inode.
+func (d *confDir) Open(context.Context, uint32) (vfs.File, error) { return pseudo.NewDirFile(d), nil }
+
+// netOf is the caller's network namespace, or nil.
+func netOf(ctx context.Context) *kernel.NetNamespace {
+	if t, ok := ctx.(*kernel.Task); ok {
+		return t.NetNamespace()
+	}
+	return nil
 }
 
 // sysctlFile is a variable as a file.
@@ -417,7 +564,7 @@ func (f *sysctlFile) Generate(ctx context.Context, b *bytes.Buffer) error {
 	case ptyNr:
 		v = "0"
 	default:
-		v = f.vars.Get(f.name)
+		v = f.vars.GetFor(netOf(ctx), f.name)
 	}
 	b.WriteString(v + "\n")
 	return nil
@@ -450,7 +597,7 @@ func (f *sysctlFile) Set(ctx context.Context, value []byte, offset int64) error 
 		}
 		return nil
 	}
-	return f.vars.Set(f.name, string(value))
+	return f.vars.SetFor(netOf(ctx), f.name, string(value))
 }
 
 // CheckOpen implements pseudo.Opener: variables are changed with CAP_SYS_ADMIN of the whole

@@ -18,8 +18,10 @@ type Namespace struct {
 	// cookies counts sockets, for SO_COOKIE.
 	cookies atomic.Uint64
 
-	mu  sync.Mutex // guards the field below
+	mu  sync.Mutex // guards the fields below
 	all map[*Core]struct{}
+	// recorded are variables of sysctl(8) that the stack has no use for.
+	recorded map[string]string
 }
 
 // Register makes AF_INET and AF_INET6 of layer sockets on st, and the interfaces of st those

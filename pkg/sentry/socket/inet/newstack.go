@@ -43,11 +43,7 @@ func SetUp(nic *stack.NIC, up bool) {
 	}
 	nic.SetUp(up)
 	if !up {
-		for _, a := range nic.Addresses() {
-			if a.Prefix.Addr().Is6() {
-				nic.RemoveAddress(a.Prefix)
-			}
-		}
+		dropAddresses6(nic)
 		return
 	}
 	if !nic.IsLoopback() {

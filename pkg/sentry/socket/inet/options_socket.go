@@ -534,7 +534,7 @@ func (c *Core) getPeerName(_ context.Context, buf []byte) (int, error) {
 
 // stampOption is one of the four that want the time of arrival; they exclude each other.
 func stampOption(name int, label string) socketOption {
-	return socketInt(name, label,
+	return noted(socketInt(name, label,
 		func(c *Core) int { return truth(int(c.extra.stamp.Load()) == name) },
 		func(c *Core, _ context.Context, v int) error {
 			if v != 0 {
@@ -544,7 +544,7 @@ func stampOption(name int, label string) socketOption {
 			}
 			c.stampsChanged()
 			return nil
-		})
+		}), "of datagrams; TCP tells no times")
 }
 
 // softwareStamps is what of SO_TIMESTAMPING makes packets be stamped.
@@ -559,7 +559,7 @@ func (c *Core) stampsChanged() {
 func stampingOption(name int, label string) socketOption {
 	const known = 1<<19 - 1
 	return socketOption{
-		Level: unix.SOL_SOCKET, Name: name, Label: label, Note: "of received packets, in software",
+		Level: unix.SOL_SOCKET, Name: name, Label: label, Note: "of received datagrams, in software",
 		Get: func(c *Core, _ context.Context, buf []byte) (int, error) {
 			var v [8]byte // struct so_timestamping: flags, bind_phc
 			binary.NativeEndian.PutUint32(v[:], c.extra.timestamping.Load())
