@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -28,7 +29,9 @@ type process struct {
 
 	// Mu guards what is in the window, too, and is held while orders are carried out.
 	hostmap.Space
-	bound affinity.Thread // the helper
+	// protects counts batches of orders that took rights of pages away or gave them.
+	protects atomic.Uint32
+	bound    affinity.Thread // the helper
 }
 
 // newProcess takes a window for a process that is about to be made.
@@ -128,6 +131,9 @@ func (pr *process) execute(n int) error {
 	o.Begin(&pr.bound, false)
 	defer o.End()
 	pg := pr.page
+	if slices.ContainsFunc(pr.Calls.List[:n], func(c hostmap.Call) bool { return c.Nr == unix.SYS_MPROTECT }) {
+		pr.protects.Add(1)
+	}
 	seq := pg.seq + 1
 	pg.end = uint32(offCalls + n*hostmap.SizeofCall)
 	pg.failed, pg.copyOfSeq = 0, seq

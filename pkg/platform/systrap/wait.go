@@ -26,7 +26,9 @@ const (
 
 	// A context becomes apart after apartAfter events in a row between which the application
 	// ran for less than shortRun microseconds, and near after nearAfter before which it ran for
-	// longer than looking lasts, or when there is no CPU for both sides.
+	// longer than looking lasts, or which changed the rights of pages, or when there is no CPU
+	// for both sides. While a thread of the process looks for something on another CPU, new
+	// rights cost an interrupt there, which is worse than to wake it here.
 	apartAfter = 16
 	shortRun   = 5
 	nearAfter  = 4
@@ -46,6 +48,8 @@ type distance struct {
 	apart bool
 	run   int  // events in a row that speak for a change
 	turns uint // events
+
+	protects uint32 // of the process, as of the last event
 }
 
 // vote counts an event that speaks for a change or against it.
@@ -68,14 +72,17 @@ func set(word *uint32, v uint32) {
 // exchange answers the thread and returns when it has an event.
 func (c *taskContext) exchange(th *thread, how uint32) error {
 	p, s := c.p, th.shared
+	protects := th.as.protects.Load()
+	changed := protects != c.protects
+	c.protects = protects
 	if how == answerSave {
 		defer th.as.killLater()()
 	}
 	p.inApp.Add(1)
 	if c.apart {
-		c.look(th, how)
+		c.look(th, how, changed)
 	} else {
-		c.takeTurns(th, how)
+		c.takeTurns(th, how, changed)
 	}
 	p.inApp.Add(-1)
 	if atomic.LoadUint32(&s.state) == stateDead || th.as.dead.Load() {
@@ -97,8 +104,9 @@ func (c *taskContext) answer(th *thread, how uint32) {
 	}
 }
 
-// look is exchange for a context that is apart.
-func (c *taskContext) look(th *thread, how uint32) {
+// look is exchange for a context that is apart. changed says that rights of pages were changed
+// since the last event.
+func (c *taskContext) look(th *thread, how uint32, changed bool) {
 	s := th.shared
 	c.turns++
 	cpu := spin.CurrentCPU()
@@ -118,16 +126,16 @@ func (c *taskContext) look(th *thread, how uint32) {
 		th.sleepUntilEvent()
 	}
 	set(&s.sentryCPU, spin.CurrentCPU())
-	c.vote(!room || s.end-s.begin > lookFor*c.p.tick, nearAfter)
+	c.vote(changed || !room || s.end-s.begin > lookFor*c.p.tick, nearAfter)
 }
 
 // takeTurns is exchange for a context that is near.
-func (c *taskContext) takeTurns(th *thread, how uint32) {
+func (c *taskContext) takeTurns(th *thread, how uint32, changed bool) {
 	s := th.shared
 	runtime.LockOSThread()
 	o := c.p.affinity.OSThread(unix.Gettid())
 	c.turns++
-	c.vote(c.p.roomToLook() && s.end-s.begin < shortRun*c.p.tick, apartAfter)
+	c.vote(!changed && c.p.roomToLook() && s.end-s.begin < shortRun*c.p.tick, apartAfter)
 	set(&s.spin, 0)
 	o.Begin(&th.bound, c.apart || c.turns%freeEvery == 0)
 	c.answer(th, how)

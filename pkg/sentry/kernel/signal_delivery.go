@@ -286,9 +286,8 @@ func (t *Task) SetAlternateStack(s arch.SignalStack) { t.altStack = s }
 
 // SignalReturn is rt_sigreturn(2).
 func (t *Task) SignalReturn() error {
-	if err := t.pctx.PullFullState(t.mm.AddressSpace(), t.arch); err != nil {
-		return err
-	}
+	// The FP state of now is not asked for: all of it is replaced. If the frame is bad, the signal
+	// that says so asks for it.
 	mask, stack, err := t.arch.SignalRestore(t.mm)
 	if err != nil {
 		info := arch.NewKernelSignal(int32(unix.SIGSEGV))
