@@ -12,12 +12,14 @@ import (
 	_ "runsc/pkg/platform/ptrace"  // registers itself
 	_ "runsc/pkg/platform/systrap" // registers itself
 	"runsc/pkg/sentry/context"
+	"runsc/pkg/sentry/fs/host"
 	"runsc/pkg/sentry/fs/proc"
 	"runsc/pkg/sentry/kernel"
 	"runsc/pkg/sentry/loader/vdso"
 	"runsc/pkg/sentry/pgalloc"
 	"runsc/pkg/sentry/strace/tracer"
 	"runsc/pkg/sentry/syscalls"
+	"runsc/runsc/config"
 )
 
 // defaultPlatform is used when none is asked for.
@@ -58,7 +60,11 @@ func newKernel(a *Args) (*kernel.Kernel, error) {
 		Hostname: a.Spec.Hostname, NumCPU: cpus, TotalMem: total,
 		Reporter: newReporter(a.UserLogFD),
 	})
-	syscalls.SetNetworking(k, networks{})
+	n := &networks{}
+	if a.Conf.Network == config.NetworkHost {
+		n.host = host.New(k.VFS())
+	}
+	syscalls.SetNetworking(k, withNetSettings(k, n))
 	registerFilesystems(k)
 	if a.Conf.Strace {
 		t, err := tracer.New(k.Syscalls(), tracer.Options{Syscalls: a.Conf.StraceSyscalls, LogSize: int(a.Conf.StraceLogSize)})

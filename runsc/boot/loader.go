@@ -291,7 +291,8 @@ func deliver(tg *kernel.ThreadGroup, signo int32) error {
 
 // InstallFilters restricts the system calls of the process, for good.
 func (l *Loader) InstallFilters() error {
-	o := filter.Options{Platform: l.k.Platform().SeccompRules(), ControlFD: l.controlFD, Profile: l.conf.Profile}
+	o := filter.Options{Platform: l.k.Platform().SeccompRules(), ControlFD: l.controlFD, Profile: l.conf.Profile,
+		HostNetwork: l.conf.Network == config.NetworkHost}
 	for _, w := range filter.Widened(o) {
 		log.Warningf("the system call filter is wider than usual: %s", w)
 	}

@@ -454,3 +454,46 @@ func chains(s string) string {
 	}
 	return strings.Join(keep, "\n")
 }
+
+// TestNetworkHost has the container use the sockets of the host's kernel in a namespace.
+func TestNetworkHost(t *testing.T) {
+	eachNetwork(t, func(t *testing.T, r *oci.Runtime) {
+		r.Network = "host"
+		inside, outside := veth(t)
+		dir, mount := shared(t)
+		os.WriteFile(filepath.Join(dir, "page"), []byte("a page\n"), 0o644)
+		server := outside.Command("busybox", "httpd", "-f", "-p", "8080", "-h", dir)
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			server.Process.Kill()
+			server.Wait()
+		}()
+		oci.Eventually(t, soon, "the server outside", func() bool {
+			return outsideRun(outside, "busybox wget -q -O /dev/null http://127.0.0.1:8080/page").Code == 0
+		})
+		b := sh(t, fmt.Sprintf(`(busybox wget -q -O - http://%s:8080/page; busybox wget -q -O - http://[%s]:8080/page; busybox ip -o addr
+			busybox ip addr add 10.9.9.9/24 dev eth0 2>&1 || echo no change) >/shared/tmp 2>&1; mv /shared/tmp /shared/f
+			exec busybox httpd -f -p 8081 -h /shared`, out4, out6), mount, in(inside))
+		id, log := oci.ID("host"), filepath.Join(b.Dir, "log")
+		ok(t, detached(t, r, "--debug-log="+log, "create", "--bundle", b.Dir, id))
+		defer r.Run(soon, "delete", "--force", id)
+		ok(t, r.Run(soon, "start", id))
+		fileHas(t, filepath.Join(dir, "f"), "a page\na page\n")
+		for _, want := range []string{in4 + "/24", in6 + "/64", "no change"} {
+			fileHas(t, filepath.Join(dir, "f"), want)
+		}
+		for _, addr := range []string{in4, "[" + in6 + "]"} {
+			oci.Eventually(t, soon, "an answer from "+addr, func() bool {
+				res := outsideRun(outside, "busybox wget -q -O - http://"+addr+":8081/page")
+				return res.Code == 0 && res.Stdout == "a page\n"
+			})
+		}
+		// It is the host's kernel that answers, and the log says so.
+		if out := inside.IP(t, "-o", "addr", "show", "dev", "eth0"); !strings.Contains(out, in4) {
+			t.Errorf("the host's device has lost its address: %s", out)
+		}
+		fileHas(t, log, "host network")
+	})
+}

@@ -70,7 +70,9 @@ func (all *netStacks) newStack(ns *kernel.NetNamespace) *socket.Stack {
 	if network != nil {
 		network.AddFamilies(s, ns)
 	}
-	netlink.Register(s)
+	if _, err := s.Provider(unix.AF_NETLINK); err != nil {
+		netlink.Register(s)
+	}
 	return s
 }
 

@@ -20,7 +20,16 @@ import (
 	_ "runsc/pkg/platform/ptrace"
 	"runsc/pkg/seccomp"
 	"runsc/pkg/sentry/arch"
+	"runsc/pkg/sentry/context"
+	"runsc/pkg/sentry/fs/host"
+	"runsc/pkg/sentry/kernel/auth"
 	"runsc/pkg/sentry/memmap"
+	"runsc/pkg/sentry/socket"
+	"runsc/pkg/sentry/socket/hostinet"
+	"runsc/pkg/sentry/usermem"
+	"runsc/pkg/sentry/vfs"
+	"runsc/pkg/tcpip/buffer"
+	"runsc/pkg/tcpip/link/fdbased"
 )
 
 const childEnv = "FILTER_TEST_CHILD"
@@ -114,16 +123,51 @@ var workloads = map[string]func(){
 		o := usual
 		o.HostNetwork = true
 		must(Install(o))
-		l := must1(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
-		must(unix.Bind(l, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-		must(unix.Listen(l, 5))
-		c := must1(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
-		must(unix.Connect(c, must1(unix.Getsockname(l))))
-		a, _, err := unix.Accept4(l, unix.SOCK_NONBLOCK)
-		must(err)
-		must1(unix.Write(a, []byte("x")))
-		must1(unix.Read(c, make([]byte, 1)))
-		must(unix.SetsockoptInt(c, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+		// By the package that the rules are for: every kind of socket, and a conversation.
+		layer, ctx := socket.NewStack(), &context.Background{Creds: auth.NewRootCredentials(auth.NewRootUserNamespace())}
+		hostinet.Register(layer, host.New(vfs.New()))
+		open := func(family, typ int) socket.Socket { return must1(layer.Socket(ctx, family, typ, 0)) }
+		var a socket.Addr
+		a.Set([]byte{unix.AF_INET, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0})
+		l := open(unix.AF_INET, unix.SOCK_STREAM)
+		must(l.Bind(ctx, &a))
+		must(l.Listen(ctx, 5))
+		must(l.GetSockName(ctx, &a))
+		c := open(unix.AF_INET, unix.SOCK_STREAM)
+		if err := c.Connect(ctx, &a, true); err != nil && err != unix.EINPROGRESS {
+			panic(err)
+		}
+		peer := must1(l.Accept(ctx, &a, true))
+		must1(peer.SendMsg(ctx, &socket.Message{Data: usermem.BytesSequence([]byte("x")), Flags: unix.MSG_OOB}))
+		must1(c.RecvMsg(ctx, &socket.Message{Data: usermem.BytesSequence(make([]byte, 1)), Flags: unix.MSG_DONTWAIT | unix.MSG_OOB}))
+		must(c.GetPeerName(ctx, &a))
+		must(c.Shutdown(ctx, unix.SHUT_WR))
+		for _, op := range hostinet.OptionList {
+			buf := make([]byte, op.Size)
+			for _, s := range []socket.Socket{c, open(unix.AF_INET6, unix.SOCK_DGRAM)} {
+				s.GetSockOpt(ctx, op.Level, op.Name, buf)
+				s.SetSockOpt(ctx, op.Level, op.Name, buf)
+			}
+		}
+		if len(layer.Devices().List()) == 0 {
+			panic("the host has no interfaces")
+		}
+		must1(c.Ioctl(ctx, nowhere{}, unix.TIOCINQ, 0))
+		c.Release(ctx)
+	},
+	"packet link": func() {
+		// A namespace of its own, and lo as an interface to take over.
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return // not root: nothing to see
+		}
+		fd := must1(fdbased.OpenPacketSocket(1))
+		must(Install(usual))
+		l := must1(fdbased.New(fdbased.Options{FD: fd, MTU: 1500, VNetHeader: true}))
+		l.Attach(&drain{})
+		l.WritePackets([]*buffer.Packet{buffer.NewFrom([]byte("a frame that nobody can read"))})
+		time.Sleep(5 * time.Millisecond)
+		l.Attach(nil)
+		l.Close()
 	},
 	"profile": func() {
 		o := usual
@@ -162,6 +206,22 @@ var workloads = map[string]func(){
 	},
 }
 
+// nowhere is application memory that takes everything. It implements usermem.IO.
+type nowhere struct{ usermem.IO }
+
+// CopyOut implements usermem.IO.
+func (nowhere) CopyOut(_ uintptr, b []byte) (int, error) { return len(b), nil }
+
+// drain takes packets and drops them. It implements stack.LinkDispatcher.
+type drain struct{}
+
+// DeliverPackets implements stack.LinkDispatcher.
+func (*drain) DeliverPackets(pkts []*buffer.Packet) {
+	for _, p := range pkts {
+		p.Release()
+	}
+}
+
 type file int
 
 func (f file) FD() int                                                            { return int(f) }
@@ -191,7 +251,10 @@ var attacks = map[string]attack{
 	"socket":              {unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_STREAM}, usual, ""},
 	"unix socket hostnet": {unix.SYS_SOCKET, [6]uintptr{unix.AF_UNIX, unix.SOCK_STREAM}, hostnet, ""},
 	"raw socket hostnet":  {unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_RAW}, hostnet, ""},
-	"netlink hostnet":     {unix.SYS_SOCKET, [6]uintptr{unix.AF_NETLINK, unix.SOCK_RAW}, hostnet, ""},
+	"netlink hostnet":     {unix.SYS_SOCKET, [6]uintptr{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_GENERIC}, hostnet, ""},
+	"SCTP hostnet":        {unix.SYS_SOCKET, [6]uintptr{unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_SCTP}, hostnet, ""},
+	"option hostnet":      {unix.SYS_SETSOCKOPT, [6]uintptr{peerFD, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER}, hostnet, "setsockopt"},
+	"no wait hostnet":     {unix.SYS_SENDMSG, [6]uintptr{peerFD, pageAddr(), unix.MSG_ZEROCOPY}, hostnet, "sendmsg"},
 	"connect":             {unix.SYS_CONNECT, [6]uintptr{peerFD}, usual, ""},
 	"ptrace":              {unix.SYS_PTRACE, [6]uintptr{unix.PTRACE_ATTACH, 1}, usual, ""},
 	"mount":               {unix.SYS_MOUNT, [6]uintptr{}, usual, ""},

@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/seccomp"
+	"runsc/pkg/sentry/socket/hostinet"
 )
 
 // controlRules are what the control server does with its listening socket.
@@ -15,29 +16,31 @@ func controlRules(fd int) rules {
 	}
 }
 
-// hostNetworkRules are what sockets of the host need. Still there are none but those of IP:
-// no packet sockets, no netlink, no unix sockets.
+// hostNetworkRules are what sockets of the host need: those that package hostinet makes, with the
+// options and flags that it passes on. Still there are no packet sockets, no raw ones, no unix
+// sockets, and no other netlink than that of routes.
 func hostNetworkRules() rules {
 	r := rules{
-		unix.SYS_CONNECT:    nil,
-		unix.SYS_BIND:       nil,
-		unix.SYS_LISTEN:     nil,
-		unix.SYS_ACCEPT:     nil,
-		unix.SYS_ACCEPT4:    nil,
-		unix.SYS_GETSOCKOPT: nil,
-		unix.SYS_SETSOCKOPT: nil,
-		unix.SYS_SENDTO:     nil,
-		unix.SYS_RECVFROM:   nil,
-		unix.SYS_SENDMSG:    nil,
-		unix.SYS_RECVMSG:    nil,
-		unix.SYS_SENDMMSG:   nil,
-		unix.SYS_RECVMMSG:   nil,
-		unix.SYS_IOCTL:      among(1, unix.TIOCINQ, unix.TIOCOUTQ),
+		unix.SYS_CONNECT: nil,
+		unix.SYS_BIND:    nil,
+		unix.SYS_LISTEN:  nil,
+		unix.SYS_ACCEPT4: {{nil, nil, nil, only(unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC)}},
+		unix.SYS_SENDMSG: {{nil, nil, only(sendFlags | hostinet.SendFlags)}},
+		unix.SYS_RECVMSG: {{nil, nil, only(receiveFlags | hostinet.ReceiveFlags)}},
+		unix.SYS_IOCTL:   among(1, unix.TIOCINQ, unix.TIOCOUTQ),
 	}
-	for _, family := range []uint64{unix.AF_INET, unix.AF_INET6} {
-		for _, typ := range []uint64{unix.SOCK_STREAM, unix.SOCK_DGRAM} {
-			// The type comes with SOCK_NONBLOCK or SOCK_CLOEXEC in its upper bits.
-			r[unix.SYS_SOCKET] = append(r[unix.SYS_SOCKET], rule{equal(family), seccomp.MaskedEqual(^uint64(unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), typ)})
+	for _, k := range hostinet.SocketKinds {
+		// The type comes with SOCK_NONBLOCK or SOCK_CLOEXEC in its upper bits.
+		r[unix.SYS_SOCKET] = append(r[unix.SYS_SOCKET], rule{
+			equal(k.Family), seccomp.MaskedEqual(^uint64(unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC), uint64(k.Type)), equal(k.Protocol)})
+	}
+	for _, o := range hostinet.OptionList {
+		match := rule{nil, equal(o.Level), equal(o.Name)}
+		if o.Get {
+			r[unix.SYS_GETSOCKOPT] = append(r[unix.SYS_GETSOCKOPT], match)
+		}
+		if o.Set {
+			r[unix.SYS_SETSOCKOPT] = append(r[unix.SYS_SETSOCKOPT], match)
 		}
 	}
 	return r

@@ -14,12 +14,11 @@
 // The host system calls made here are fstat, fcntl(F_GETFL), preadv2, pwritev2, lseek,
 // poll, ftruncate, fallocate, fsync, epoll and, on terminals, the ioctls in tty.go.
 //
-// Lock order: watched.mu → poller.mu and the waiter queue.
+// Lock order: Watched.mu → poller.mu and the waiter queue.
 package host
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +27,6 @@ import (
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/kernel/auth"
 	"runsc/pkg/sentry/vfs"
-	"runsc/pkg/waiter"
 )
 
 // Filesystem holds the inodes of donated files.
@@ -88,7 +86,9 @@ func (fs *Filesystem) NewFile(f *fd.FD, o Options) (*vfs.FileDescription, error)
 		f.Close()
 		return nil, fmt.Errorf("host file: directories and O_PATH descriptors are refused: %w", unix.EINVAL)
 	}
-	i := &inode{fs: fs, fd: f, access: uint32(flags) & unix.O_ACCMODE, typ: st.Mode & unix.S_IFMT, ino: st.Ino, rdev: st.Rdev}
+	i := &inode{fs: fs, access: uint32(flags) & unix.O_ACCMODE, typ: st.Mode & unix.S_IFMT, ino: st.Ino, rdev: st.Rdev}
+	i.Init(fs, f)
+	i.ready = i.typ == unix.S_IFREG
 	i.uid.Store(uint32(o.UID))
 	i.gid.Store(uint32(o.GID))
 	i.mode.Store(st.Mode & 0o7777)
@@ -116,7 +116,6 @@ func (fs *Filesystem) NewFile(f *fd.FD, o Options) (*vfs.FileDescription, error)
 type inode struct {
 	vfs.InodeBase
 	fs         *Filesystem
-	fd         *fd.FD `state:"nosave"`
 	access     uint32 // O_RDONLY, O_WRONLY, O_RDWR
 	typ        uint32
 	ino, rdev  uint64
@@ -127,8 +126,7 @@ type inode struct {
 	mode     atomic.Uint32
 	uid, gid atomic.Uint32
 
-	queue   waiter.Queue
-	watched watched
+	Watched
 }
 
 // OpensItself implements vfs.SpecialOpener.
@@ -190,7 +188,7 @@ func (i *inode) Open(_ context.Context, flags uint32) (vfs.File, error) {
 
 // Release implements vfs.Inode.
 func (i *inode) Release(context.Context) {
-	i.fs.poller.disarm(i)
+	i.Forget()
 	i.fd.Close()
 }
 
@@ -204,12 +202,4 @@ func retry(f func() error) error {
 			return err
 		}
 	}
-}
-
-// watched is the poller's part of an inode.
-type watched struct {
-	mu    sync.Mutex // guards the fields below
-	users int        // registered entries
-	armed bool
-	never bool // the host's file is always ready: epoll refuses it
 }

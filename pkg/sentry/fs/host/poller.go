@@ -6,16 +6,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/fd"
 	"runsc/pkg/waiter"
 )
 
 // poller waits in epoll for files with waiters.
 type poller struct {
-	mu      sync.Mutex       // guards the fields below
-	epfd    int              `state:"nosave"` // 0: not made yet
-	wake    int              `state:"nosave"` // an eventfd that ends the goroutine
-	files   map[int32]*inode // armed ones, by descriptor
-	running sync.WaitGroup   `state:"nosave"`
+	mu      sync.Mutex         // guards the fields below
+	epfd    int                `state:"nosave"` // 0: not made yet
+	wake    int                `state:"nosave"` // an eventfd that ends the goroutine
+	files   map[int32]*Watched // armed ones, by descriptor
+	running sync.WaitGroup     `state:"nosave"`
 }
 
 // pollMask are the events that files are armed for.
@@ -41,7 +42,7 @@ func (p *poller) start() error {
 		unix.Close(epfd)
 		return err
 	}
-	p.epfd, p.wake, p.files = epfd, wake, make(map[int32]*inode)
+	p.epfd, p.wake, p.files = epfd, wake, make(map[int32]*Watched)
 	p.running.Go(p.run)
 	return nil
 }
@@ -82,16 +83,16 @@ func toWaiter(events uint32) waiter.EventMask {
 	return m & waiter.AllEvents
 }
 
-// arm makes the poller listen for i. Edges before are not reported; the caller looks at the
+// arm makes the poller listen for w. Edges before are not reported; the caller looks at the
 // readiness afterwards.
-func (p *poller) arm(i *inode) error {
+func (p *poller) arm(w *Watched) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.start(); err != nil {
 		return err
 	}
-	n := int32(i.fd.Num())
-	p.files[n] = i
+	n := int32(w.fd.Num())
+	p.files[n] = w
 	err := unix.EpollCtl(p.epfd, unix.EPOLL_CTL_ADD, int(n), &unix.EpollEvent{Events: pollMask | unix.EPOLLET, Fd: n})
 	if err != nil {
 		delete(p.files, n)
@@ -99,11 +100,11 @@ func (p *poller) arm(i *inode) error {
 	return err
 }
 
-func (p *poller) disarm(i *inode) {
+func (p *poller) disarm(w *Watched) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := int32(i.fd.Num())
-	if p.files[n] == i {
+	n := int32(w.fd.Num())
+	if p.files[n] == w {
 		delete(p.files, n)
 		unix.EpollCtl(p.epfd, unix.EPOLL_CTL_DEL, int(n), nil)
 	}
@@ -126,21 +127,41 @@ func (p *poller) stop() {
 	p.epfd, p.wake, p.files = 0, 0, nil
 }
 
-// EventRegister adds e to the waiters of i and arms it with the first.
-func (i *inode) EventRegister(e *waiter.Entry) error {
-	w := &i.watched
+// Watched is a descriptor of the host whose readiness others wait for. It implements
+// waiter.Waitable. Init comes before all else.
+type Watched struct {
+	poller *poller
+	fd     *fd.FD `state:"nosave"`
+	// ready: the descriptor is always ready, and not asked.
+	ready bool
+	queue waiter.Queue
+
+	mu    sync.Mutex // guards the fields below
+	users int        // registered entries
+	armed bool
+	never bool // the host's file is always ready: epoll refuses it
+}
+
+// Init says which descriptor is watched; it stays the caller's.
+func (w *Watched) Init(fs *Filesystem, f *fd.FD) { w.poller, w.fd = &fs.poller, f }
+
+// Forget is called before the descriptor is closed.
+func (w *Watched) Forget() { w.poller.disarm(w) }
+
+// EventRegister adds e to the waiters and arms the descriptor with the first.
+func (w *Watched) EventRegister(e *waiter.Entry) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i.queue.EventRegister(e)
+	w.queue.EventRegister(e)
 	w.users++
 	if !w.armed && !w.never {
-		switch err := i.fs.poller.arm(i); err {
+		switch err := w.poller.arm(w); err {
 		case nil:
 			w.armed = true
 		case unix.EPERM: // a regular file
 			w.never = true
 		default:
-			i.queue.EventUnregister(e)
+			w.queue.EventUnregister(e)
 			w.users--
 			return err
 		}
@@ -149,23 +170,22 @@ func (i *inode) EventRegister(e *waiter.Entry) error {
 }
 
 // EventUnregister removes e and disarms with the last.
-func (i *inode) EventUnregister(e *waiter.Entry) {
-	w := &i.watched
+func (w *Watched) EventUnregister(e *waiter.Entry) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i.queue.EventUnregister(e)
+	w.queue.EventUnregister(e)
 	if w.users--; w.users == 0 && w.armed {
-		i.fs.poller.disarm(i)
+		w.poller.disarm(w)
 		w.armed = false
 	}
 }
 
 // Readiness asks the host.
-func (i *inode) Readiness(mask waiter.EventMask) waiter.EventMask {
-	if i.typ == unix.S_IFREG {
+func (w *Watched) Readiness(mask waiter.EventMask) waiter.EventMask {
+	if w.ready {
 		return mask & (waiter.EventIn | waiter.EventRdNorm | waiter.EventOut | waiter.EventWrNorm)
 	}
-	f := [1]unix.PollFd{{Fd: int32(i.fd.Num()), Events: int16(mask & 0x27ff)}}
+	f := [1]unix.PollFd{{Fd: int32(w.fd.Num()), Events: int16(mask & 0x27ff)}}
 	for {
 		_, err := unix.Poll(f[:], 0)
 		if err == unix.EINTR {
