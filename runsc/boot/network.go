@@ -125,7 +125,8 @@ func (l *Loader) ConfigureNetwork(a *NetworkArgs) error {
 func (l *Loader) addLink(st *stack.Stack, c *netconf.Link, socket, pcap int) error {
 	fdLink, err := fdbased.New(fdbased.Options{
 		FD: socket, Kind: fdbased.KindPacket, MTU: c.MTU, LinkAddress: tcpip.LinkAddress(c.Address),
-		VNetHeader: true, NoGRO: !l.conf.GRO,
+		VNetHeader: true, NoGRO: !l.conf.GRO, NoSegmentation: !l.conf.GSO, NoTXChecksum: !l.conf.TXChecksumOffload,
+		NoRXChecksum: !l.conf.RXChecksumOffload,
 	})
 	if err != nil {
 		if pcap >= 0 {

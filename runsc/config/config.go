@@ -42,16 +42,14 @@ type Config struct {
 	SystrapPatch string `flag:"systrap-patch" default:"auto" help:"auto lets the systrap platform change hot system call sites in program text, off does not"`
 
 	// Network.
-	Network            Network `flag:"network" default:"sandbox" help:"sandbox (own network stack), host, or none (loopback only)"`
-	NetRaw             bool    `flag:"net-raw" default:"false" help:"let containers keep CAP_NET_RAW"`
-	GSO                bool    `flag:"gso" default:"true" help:"let the host's kernel segment large TCP packets"`
-	SoftwareGSO        bool    `flag:"software-gso" default:"true" help:"segment large TCP packets late, where the host cannot"`
-	GRO                bool    `flag:"gro" default:"true" help:"join received TCP segments before they are processed"`
-	RXChecksumOffload  bool    `flag:"rx-checksum-offload" default:"true" help:"trust checksums that the host has checked"`
-	TXChecksumOffload  bool    `flag:"tx-checksum-offload" default:"false" help:"let the host compute checksums"`
-	NumNetworkChannels int     `flag:"num-network-channels" default:"1" help:"packet sockets for each interface"`
-	LogPackets         bool    `flag:"log-packets" default:"false" help:"log every packet"`
-	PCAPLog            string  `flag:"pcap-log" default:"" help:"write all packets to a pcap file"`
+	Network           Network `flag:"network" default:"sandbox" help:"sandbox (own network stack), host, or none (loopback only)"`
+	NetRaw            bool    `flag:"net-raw" default:"false" help:"let containers keep CAP_NET_RAW"`
+	GSO               bool    `flag:"gso" default:"true" help:"let the host's kernel segment large TCP packets"`
+	GRO               bool    `flag:"gro" default:"true" help:"join received TCP segments before they are processed"`
+	RXChecksumOffload bool    `flag:"rx-checksum-offload" default:"true" help:"trust checksums that the host has checked"`
+	TXChecksumOffload bool    `flag:"tx-checksum-offload" default:"true" help:"let the host compute checksums, which --gso needs"`
+	LogPackets        bool    `flag:"log-packets" default:"false" help:"log every packet"`
+	PCAPLog           string  `flag:"pcap-log" default:"" help:"write all packets to a pcap file"`
 
 	// Files.
 	FileAccess       FileAccess `flag:"file-access" default:"exclusive" help:"root filesystem: exclusive (nobody else changes it) or shared"`
@@ -284,9 +282,6 @@ func (c *Config) validate() error {
 	}
 	if c.Overlay2.Root && c.FileAccess == FileAccessShared {
 		return fmt.Errorf("--overlay2=%s cannot be used with --file-access=shared: an overlay needs a lower layer that does not change", &c.Overlay2)
-	}
-	if c.NumNetworkChannels < 1 {
-		return fmt.Errorf("--num-network-channels must be at least 1, is %d", c.NumNetworkChannels)
 	}
 	if c.PanicSignal < -1 || c.PanicSignal > 64 {
 		return fmt.Errorf("--panic-signal: no signal %d", c.PanicSignal)

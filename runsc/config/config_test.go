@@ -84,7 +84,6 @@ func TestBadValuesAreRefused(t *testing.T) {
 		{"--log-format=xml"},
 		{"--debug-log-format=xml"},
 		{"--watchdog-action=bark"},
-		{"--num-network-channels=0"},
 		{"--panic-signal=65"},
 		{"--host-uds=some"},
 		{"--platform=xen"},

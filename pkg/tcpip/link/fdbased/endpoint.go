@@ -43,6 +43,10 @@ type Options struct {
 	VNetHeader bool
 	// NoGRO: segments of TCP are delivered as they come.
 	NoGRO bool
+	// NoSegmentation and NoTXChecksum: packets are cut up and their checksums are computed
+	// here. NoSegmentation goes with NoTXChecksum. NoRXChecksum: what the host says that it
+	// has checked is checked again.
+	NoSegmentation, NoTXChecksum, NoRXChecksum bool
 }
 
 // Stats count what went wrong with frames.
@@ -57,12 +61,14 @@ type Stats struct {
 
 // Endpoint is a link by a descriptor of the host. It implements stack.LinkEndpoint.
 type Endpoint struct {
-	kind  Kind
-	vnet  bool
-	noGRO bool
-	stats Stats
-	mtu   atomic.Uint32
-	addr  atomic.Pointer[tcpip.LinkAddress]
+	kind                Kind
+	vnet                bool
+	noGRO, noRXChecksum bool
+	// offloads are those that the host was asked for.
+	offloads stack.Capabilities
+	stats    Stats
+	mtu      atomic.Uint32
+	addr     atomic.Pointer[tcpip.LinkAddress]
 	// noUDP: the host does not know UDP segmentation.
 	noUDP atomic.Bool
 
@@ -88,7 +94,19 @@ func New(o Options) (*Endpoint, error) {
 		unix.Close(o.FD)
 		return nil, fmt.Errorf("link by descriptor %d: unknown kind %d", o.FD, o.Kind)
 	}
-	e := &Endpoint{kind: o.Kind, vnet: o.VNetHeader, noGRO: o.NoGRO}
+	e := &Endpoint{kind: o.Kind, vnet: o.VNetHeader, noGRO: o.NoGRO, noRXChecksum: o.NoRXChecksum}
+	if o.VNetHeader {
+		e.offloads = stack.CapTXChecksum | stack.CapRXChecksum | stack.CapSegmentation | stack.CapUDPSegmentation
+	}
+	if o.NoRXChecksum {
+		e.offloads &^= stack.CapRXChecksum
+	}
+	if o.NoSegmentation || o.NoTXChecksum {
+		e.offloads &^= stack.CapSegmentation | stack.CapUDPSegmentation
+	}
+	if o.NoTXChecksum {
+		e.offloads &^= stack.CapTXChecksum
+	}
 	e.mtu.Store(o.MTU)
 	e.addr.Store(&o.LinkAddress)
 	if err := e.Reopen(o.FD); err != nil {
@@ -140,15 +158,12 @@ func (e *Endpoint) SetLinkAddress(a tcpip.LinkAddress) { e.addr.Store(&a) }
 // Capabilities implements stack.LinkEndpoint. CapUDPSegmentation goes away when the host turns
 // out not to know it.
 func (e *Endpoint) Capabilities() stack.Capabilities {
-	var c stack.Capabilities
+	c := e.offloads
 	if e.kind != KindTUN {
 		c |= stack.CapResolution
 	}
-	if e.vnet {
-		c |= stack.CapTXChecksum | stack.CapRXChecksum | stack.CapSegmentation
-		if !e.noUDP.Load() {
-			c |= stack.CapUDPSegmentation
-		}
+	if e.noUDP.Load() {
+		c &^= stack.CapUDPSegmentation
 	}
 	return c
 }

@@ -482,3 +482,32 @@ func TestSyscalls(t *testing.T) {
 		}
 	}
 }
+
+func TestOffloadsThatAreNotWanted(t *testing.T) {
+	const all = stack.CapTXChecksum | stack.CapRXChecksum | stack.CapSegmentation | stack.CapUDPSegmentation
+	for _, c := range []struct {
+		o    Options
+		want stack.Capabilities
+	}{
+		{Options{VNetHeader: true}, all},
+		{Options{VNetHeader: true, NoSegmentation: true}, stack.CapTXChecksum | stack.CapRXChecksum},
+		{Options{VNetHeader: true, NoTXChecksum: true}, stack.CapRXChecksum},
+		{Options{VNetHeader: true, NoRXChecksum: true}, all &^ stack.CapRXChecksum},
+		{Options{}, 0},
+	} {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.o.FD, c.o.Kind, c.o.MTU = pair[0], KindPacket, 1500
+		e, err := New(c.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.Capabilities() & all; got != c.want {
+			t.Errorf("%+v: capabilities %#x, want %#x", c.o, got, c.want)
+		}
+		e.Close()
+		unix.Close(pair[1])
+	}
+}

@@ -200,6 +200,9 @@ func (r *receiver) packet(s *slot, size int) *buffer.Packet {
 	}
 	if r.e.vnet {
 		s.vnet.decode(p)
+		if r.e.noRXChecksum && p.Checksum == buffer.ChecksumVerified {
+			p.Checksum = buffer.ChecksumUnknown
+		}
 	}
 	ok := false
 	if r.e.kind == KindTUN {
