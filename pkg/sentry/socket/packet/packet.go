@@ -75,10 +75,10 @@ const (
 	llAddr           = 12
 )
 
-// parse reads a struct sockaddr_ll. EINVAL: it is none.
+// parse reads a struct sockaddr_ll, whose family only bind(2) looks at. EINVAL: it is none.
 func parse(a *socket.Addr) (tcpip.FullAddress, error) {
 	b := a.Bytes()
-	if len(b) < sizeofSockaddrLL || a.Family() != unix.AF_PACKET {
+	if len(b) < sizeofSockaddrLL {
 		return tcpip.FullAddress{}, unix.EINVAL
 	}
 	return tcpip.FullAddress{
@@ -106,6 +106,9 @@ func (s *Socket) encode(b *[sizeofSockaddrLL]byte, a tcpip.FullAddress) (known b
 // Bind implements socket.Socket.
 func (s *Socket) Bind(_ context.Context, a *socket.Addr) error {
 	full, err := parse(a)
+	if err == nil && a.Family() != unix.AF_PACKET {
+		err = unix.EINVAL
+	}
 	if err != nil {
 		return err
 	}
