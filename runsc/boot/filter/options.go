@@ -27,7 +27,7 @@ func hostNetworkRules() rules {
 		unix.SYS_ACCEPT4: {{nil, nil, nil, only(unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC)}},
 		unix.SYS_SENDMSG: {{nil, nil, only(sendFlags | hostinet.SendFlags)}},
 		unix.SYS_RECVMSG: {{nil, nil, only(receiveFlags | hostinet.ReceiveFlags)}},
-		unix.SYS_IOCTL:   among(1, unix.TIOCINQ, unix.TIOCOUTQ),
+		unix.SYS_IOCTL:   among(1, hostinet.IntRequests...),
 	}
 	for _, k := range hostinet.SocketKinds {
 		// The type comes with SOCK_NONBLOCK or SOCK_CLOEXEC in its upper bits.

@@ -11,7 +11,7 @@
 //
 // Namespace is the socket.Provider of a network namespace. The lists here are also what the
 // sentry's own system call filter allows (runsc/boot/filter): SocketKinds, OptionList,
-// SendFlags and ReceiveFlags.
+// SendFlags, ReceiveFlags and IntRequests.
 //
 // Locks: none but those of what a Socket embeds; the host's kernel has the state.
 package hostinet

@@ -4,7 +4,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/sentry/context"
-	"runsc/pkg/sentry/socket"
 )
 
 // Option is an option of the host's sockets that applications may read or set. Its value has no
@@ -24,6 +23,7 @@ const (
 	udpSegment          = 103
 	udpGRO              = 104
 	tcpNotSentLowat     = 25
+	tcpInq              = 36
 	ipv6DontFrag        = 62
 	ipv6RecvPktInfo     = 49
 )
@@ -41,6 +41,7 @@ var OptionList = []Option{
 	{unix.SOL_SOCKET, unix.SO_SNDBUF, sizeofInt, true, true},
 	{unix.SOL_SOCKET, unix.SO_RCVBUF, sizeofInt, true, true},
 	{unix.SOL_SOCKET, unix.SO_RCVLOWAT, sizeofInt, true, true},
+	{unix.SOL_SOCKET, unix.SO_PEEK_OFF, sizeofInt, true, true},
 	{unix.SOL_SOCKET, unix.SO_PRIORITY, sizeofInt, true, true},
 	{unix.SOL_SOCKET, unix.SO_TIMESTAMP, sizeofInt, true, true},
 	{unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, sizeofInt, true, true},
@@ -68,6 +69,7 @@ var OptionList = []Option{
 	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN, sizeofInt, true, true},
 	{unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, sizeofInt, true, true},
 	{unix.IPPROTO_TCP, tcpNotSentLowat, sizeofInt, true, true},
+	{unix.IPPROTO_TCP, tcpInq, sizeofInt, true, true},
 	{unix.IPPROTO_TCP, unix.TCP_INFO, unix.SizeofTCPInfo, true, false},
 
 	{unix.IPPROTO_UDP, unix.UDP_CORK, sizeofInt, true, true},
@@ -147,11 +149,6 @@ func (s *Socket) GetSockOpt(ctx context.Context, level, name int, buf []byte) (i
 		return s.Base.GetSockOpt(ctx, level, name, buf)
 	case o == nil || !o.Get:
 		return 0, unix.ENOPROTOOPT
-	}
-	if level == unix.SOL_SOCKET && name == unix.SO_ERROR {
-		if e := s.takeConnectError(); e != 0 {
-			return socket.PutInt(buf, int(e))
-		}
 	}
 	if len(buf) > o.Size {
 		buf = buf[:o.Size]

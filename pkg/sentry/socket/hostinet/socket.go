@@ -2,8 +2,8 @@ package hostinet
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +27,9 @@ var SocketKinds = []Kind{
 	{unix.AF_INET, unix.SOCK_DGRAM, unix.IPPROTO_ICMP}, {unix.AF_INET6, unix.SOCK_DGRAM, unix.IPPROTO_ICMPV6},
 	{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE},
 }
+
+// maxProtocol is one more than the highest protocol number of IP (IPPROTO_MPTCP is 262).
+const maxProtocol = 263
 
 // Flags of messages that are passed on to the host, beside those that it is always given
 // (MSG_DONTWAIT, MSG_NOSIGNAL, MSG_CMSG_CLOEXEC).
@@ -59,12 +62,18 @@ type provider struct {
 
 // Socket implements socket.Provider. EPERM: raw sockets of the host are for nobody.
 func (p *provider) Socket(_ context.Context, typ, protocol int) (socket.Socket, error) {
+	if p.family != unix.AF_NETLINK && (protocol < 0 || protocol >= maxProtocol) {
+		return nil, unix.EINVAL
+	}
 	want := Kind{p.family, typ, protocol}
 	if p.family == unix.AF_NETLINK {
 		if typ == unix.SOCK_DGRAM {
 			want.Type = unix.SOCK_RAW // the same there
 		}
 	} else if typ == unix.SOCK_RAW {
+		if protocol == 0 {
+			return nil, unix.EPROTONOSUPPORT
+		}
 		return nil, unix.EPERM
 	}
 	found := false
@@ -94,8 +103,6 @@ type Socket struct {
 	host.Watched
 	fd *fd.FD `state:"nosave"`
 	ns *Namespace
-	// connectError is how an attempt to connect ended that nobody was told of yet.
-	connectError atomic.Int32
 }
 
 func (n *Namespace) newSocket(num, family, typ, protocol int) *Socket {
@@ -104,8 +111,6 @@ func (n *Namespace) newSocket(num, family, typ, protocol int) *Socket {
 	s.Watched.Init(n.files, s.fd)
 	return s
 }
-
-func (s *Socket) takeConnectError() unix.Errno { return unix.Errno(s.connectError.Swap(0)) }
 
 // Seekable implements vfs.File.
 func (s *Socket) Seekable() bool { return false }
@@ -203,11 +208,9 @@ func (s *Socket) Connect(ctx context.Context, a *socket.Addr, nonblock bool) err
 	if err != nil {
 		return err
 	}
-	var v [4]byte
-	if _, err := getsockopt(s.fd.Num(), unix.SOL_SOCKET, unix.SO_ERROR, v[:]); err != nil {
-		return err
-	}
-	return errno(unix.Errno(binary.NativeEndian.Uint32(v[:])))
+	// Asked again, the host tells how it ended, and counts that as told: a third call is one of
+	// a connected socket, or of one that may try anew.
+	return connect(s.fd.Num(), a.Bytes())
 }
 
 // maxBacklog is net.core.somaxconn.
@@ -371,9 +374,14 @@ func (s *Socket) RecvMsg(ctx context.Context, m *socket.Message) (int, error) {
 			if h == nil {
 				h = messages.Get().(*message)
 			}
-			if n, err = h.receive(s.fd.Num(), want, flags); err == unix.EAGAIN {
-				release()
+			if n, err = h.receive(s.fd.Num(), want, flags); err != unix.EAGAIN {
+				return err
 			}
+			if !stream && !nonblock && s.Readiness(waiter.EventRdHUp) != 0 {
+				n, h.hdr = 0, unix.Msghdr{} // shut down: who would wait gets nothing
+				return nil
+			}
+			release()
 			return err
 		})
 		if err != nil {
@@ -400,10 +408,13 @@ func (s *Socket) RecvMsg(ctx context.Context, m *socket.Message) (int, error) {
 	}
 }
 
+// IntRequests are the ioctls of the host that give a number and do nothing else: SIOCINQ, SIOCOUTQ,
+// SIOCATMARK and SIOCOUTQNSD.
+var IntRequests = []uint64{unix.TIOCINQ, unix.TIOCOUTQ, 0x8905, 0x894b}
+
 // Ioctl implements vfs.File.
 func (s *Socket) Ioctl(_ context.Context, io usermem.IO, request uint32, arg uint64) (uint64, error) {
-	switch request {
-	case unix.TIOCINQ, unix.TIOCOUTQ:
+	if slices.Contains(IntRequests, uint64(request)) {
 		v, err := unix.IoctlGetInt(s.fd.Num(), uint(request))
 		if err != nil {
 			return 0, err
