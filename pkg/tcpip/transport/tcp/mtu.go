@@ -158,17 +158,12 @@ func (e *Endpoint) handleError(a *arrival) {
 		}
 		return
 	}
-	if te.Hard && e.state.in(StateSynSent, StateSynReceived) {
+	if e.state.in(StateSynSent, StateSynReceived) {
+		// RFC 1122 would go on after what may pass, and have the application wait for minutes for
+		// a host that is known not to be there. Linux does not, and RFC 5461 section 4.1 says why.
 		e.stack.Stats().TCP.AttemptFails.Inc()
 		e.reset(te.Errno)
 		return
-	}
-	if e.state.in(StateSynSent, StateSynReceived) {
-		// Soft or not, Linux gives up the attempt if the application asked for errors.
-		if e.receiveErrors() {
-			e.reset(te.Errno)
-			return
-		}
 	}
 	e.softErr = te.Errno
 	if e.receiveErrors() {

@@ -441,13 +441,11 @@ func TestLossRecovery(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	runSituations(t, []situation{
-		{"RFC 1122 4.2.3.9: a soft error does not end an attempt", `
+		{"RFC 5461 4.1: a soft error ends an attempt", `
 			connect EINPROGRESS
 			> S 0
 			icmp net 0
-			state SYN-SENT
-			+1s
-			> S 0`},
+			connect ENETUNREACH`},
 		{"RFC 1122 4.2.3.9: a hard error does", `
 			connect EINPROGRESS
 			> S 0
