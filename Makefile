@@ -19,7 +19,7 @@ export RUNTIME PLATFORM
 export HOME ?= /root
 export CGO_ENABLED ?= 0
 
-PHASES = vet unit race arch syscalls attack busybox e2e network software
+PHASES = vet unit race arch syscalls attack interop busybox e2e network software
 GOSUM  = bin/gosum
 # All tests beside the code, not the suites of test/.
 UNIT   = ./cmd/... ./pkg/... ./runsc/... ./test/bench
@@ -75,6 +75,10 @@ test-syscalls: $(suite)
 
 test-attack: $(suite)
 	$(both) $(GO) test -json -count=1 -timeout 10m $(GOTESTFLAGS) ./test/attack 2>&1 | $(GOSUM)
+
+# Our network stack and the host's: no runtime is run.
+test-interop: $(GOSUM)
+	$(GO) test -json -count=1 -timeout 8m $(GOTESTFLAGS) ./test/interop 2>&1 | $(GOSUM)
 
 test-busybox: $(suite)
 	$(both) $(GO) test -json -count=1 -timeout 10m $(GOTESTFLAGS) ./test/busybox 2>&1 | $(GOSUM)
