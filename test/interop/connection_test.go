@@ -47,23 +47,21 @@ func TestConnections(t *testing.T) {
 		pipe.Impairment
 	}{{name: "clean"}, {"all together", everything}} {
 		w.impair(imp.Impairment)
-		for _, c := range connectionCases {
-			t.Run(imp.name+"/"+c.name, func(t *testing.T) {
+		t.Run(imp.name, func(t *testing.T) {
+			for _, c := range connectionCases {
 				for v := range versions {
 					for _, weConnect := range []bool{true, false} {
-						us, them, err := w.pair(v, weConnect)
-						if err != nil {
-							t.Fatalf("%s, we connect %v: %v", versions[v], weConnect, err)
-						}
-						t.Cleanup(func() { them.Close() })
-						t.Run(fmt.Sprintf("%s, we connect %v", versions[v], weConnect), func(t *testing.T) {
+						t.Run(fmt.Sprintf("%s, %s, we connect %v", c.name, versions[v], weConnect), func(t *testing.T) {
 							t.Parallel() // they mostly wait
+							us, them, err := w.pair(v, weConnect)
+							must(t, "pair", err)
+							defer them.Close()
 							c.run(t, w, us, them)
 						})
 					}
 				}
-			})
-		}
+			}
+		})
 	}
 }
 
@@ -307,6 +305,7 @@ func smallMessages(t *testing.T, w *world, us conn, them *net.TCPConn) {
 }
 
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, tap, true)
 	for _, imp := range []pipe.Impairment{{}, everything} {
 		w.impair(imp)
@@ -323,6 +322,7 @@ func TestRefused(t *testing.T) {
 
 // When nothing comes through any more, keep-alive ends a connection on both sides.
 func TestKeepAliveEndsDeadConnections(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, tap, true)
 	for v := range versions {
 		us, them, err := w.pair(v, true)
@@ -349,6 +349,7 @@ func TestKeepAliveEndsDeadConnections(t *testing.T) {
 
 // What a marked packet does is told and reduces the sender, on both sides (RFC 3168 section 6.1).
 func TestCongestionIsMarked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, tap, true)
 	w.sysctl(t, "net.ipv4.tcp_ecn", "1")
 	w.stack.Settings().TCPECN.Store(1)

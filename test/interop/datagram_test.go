@@ -133,6 +133,7 @@ func kernelReceive(fd int) ([]byte, error) {
 var datagramSizes = []int{1, 2, 1000, 1232, 1233, 1472, 1473, 3000, 8973, 20000, 40001, 65507}
 
 func TestDatagramsThere(t *testing.T) {
+	t.Parallel()
 	onPaths(t, func(t *testing.T, w *world) {
 		for v := range versions {
 			fd := w.kernelSocket(t, v, unix.SOCK_DGRAM, 0)
@@ -172,6 +173,7 @@ func TestDatagramsThere(t *testing.T) {
 }
 
 func TestDatagramsBack(t *testing.T) {
+	t.Parallel()
 	onPaths(t, func(t *testing.T, w *world) {
 		for v := range versions {
 			e := udp.NewEndpoint(w.stack, v == 1)
@@ -227,6 +229,7 @@ func answers(v int, m, b []byte) bool {
 }
 
 func TestPings(t *testing.T) {
+	t.Parallel()
 	onPaths(t, func(t *testing.T, w *world) {
 		for v := range versions {
 			e := icmp.NewEndpoint(w.stack, v == 1)
@@ -252,6 +255,7 @@ func TestPings(t *testing.T) {
 
 // A datagram for a port that nobody has is refused to its sender.
 func TestUnreachablePorts(t *testing.T) {
+	t.Parallel()
 	onPaths(t, func(t *testing.T, w *world) {
 		never := func([]byte) bool { return false }
 		for v := range versions {
@@ -276,6 +280,7 @@ func TestUnreachablePorts(t *testing.T) {
 
 // TestGroups: datagrams to a group come to who joined it, and Linux hears of our membership.
 func TestGroups(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, tap, true)
 	groups := [2]netip.Addr{netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("ff05::1:3")}
 	index := 0
@@ -353,13 +358,13 @@ func report(frame []byte, group netip.Addr) string {
 	switch p := frame[header.EthernetSize:]; header.Ethernet(frame).Type() {
 	case header.EtherTypeIPv4:
 		r := header.IPv4(p).Payload()
-		if p[9] != 2 || len(r) < 16 || r[0] != 0x22 || [4]byte(r[12:16]) != group.As4() || !group.Is4() {
+		if !group.Is4() || p[9] != 2 || len(r) < 16 || r[0] != 0x22 || [4]byte(r[12:16]) != group.As4() {
 			return ""
 		}
 		kind = r[8]
 	case header.EtherTypeIPv6:
 		// A hop-by-hop header of 8 bytes, with the router alert.
-		if len(p) < 40+8+28 || p[6] != 0 || p[40] != header.ProtocolICMPv6 || p[48] != 143 || !group.Is6() || [16]byte(p[60:76]) != group.As16() {
+		if !group.Is6() || len(p) < 40+8+28 || p[6] != 0 || p[40] != header.ProtocolICMPv6 || p[48] != 143 || [16]byte(p[60:76]) != group.As16() {
 			return ""
 		}
 		kind = p[56]

@@ -20,6 +20,7 @@ const neighbourKnown = stack.NeighbourReachable | stack.NeighbourStale | stack.N
 
 // Each side finds the other, finds it again, and sees where nobody is.
 func TestNeighbours(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, tap, true)
 	link := strings.Fields(w.ns.IP(t, "-br", "link", "show", "dev", w.dev))[2]
 	for _, imp := range []pipe.Impairment{{}, {Delay: 20 * ms, Reorder: 0.1, Duplicate: 0.5}} {
@@ -68,6 +69,7 @@ func TestNeighbours(t *testing.T) {
 
 // An address that the other side has is not taken (RFC 4862 section 5.4).
 func TestDuplicateAddresses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, tap, true)
 	w.ns.IP(t, "addr", "add", ours[1].String()+"/64", "dev", w.dev)
 	eventually(t, "the kernel's failure", func() bool {
@@ -101,6 +103,7 @@ func (w *world) narrow(t *testing.T) (ns *oci.Netns, beyond [2]netip.Addr) {
 
 // TCP learns of the narrow link from the router, and so does UDP (RFC 1191, RFC 8201).
 func TestPathMTU(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, tap, true)
 	ns, beyond := w.narrow(t)
 	far := &world{t: t, ns: ns}
@@ -131,6 +134,7 @@ func TestPathMTU(t *testing.T) {
 }
 
 func TestPathMTUOfDatagrams(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, tap, true)
 	ns, beyond := w.narrow(t)
 	far := &world{t: t, ns: ns}
@@ -166,6 +170,7 @@ func TestPathMTUOfDatagrams(t *testing.T) {
 
 // What a router cannot reach is not tried for long.
 func TestUnreachable(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, tap, true)
 	w.narrow(t)
 	// The router says "no route", not "host unreachable", of IPv6.

@@ -125,6 +125,7 @@ func TestTransfersWithOffloads(t *testing.T) {
 
 // A veth pair and a packet socket, frame by frame.
 func TestTransfersByPacketSocket(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, veth, true)
 	for _, c := range []transferCase{
 		{name: "clean", mtu: 1500, size: 1 << 20},
@@ -146,6 +147,7 @@ func TestTransfersByNetem(t *testing.T) {
 
 // The other kinds of congestion control that the kernel has.
 func TestTransfersWithKernelsCongestionControls(t *testing.T) {
+	t.Parallel() // they mostly wait
 	w := newWorld(t, tap, true)
 	list := w.readSysctl(t, "net.ipv4.tcp_available_congestion_control")
 	for _, name := range strings.Fields(list) {

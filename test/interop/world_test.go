@@ -2,6 +2,7 @@ package interop
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -32,6 +33,13 @@ import (
 	"runsc/pkg/tcpip/transport/udp"
 	"runsc/test/oci"
 )
+
+// TestMain lets many tests wait at the same time, whatever the number of cores.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	flag.Set("test.parallel", "64")
+	os.Exit(m.Run())
+}
 
 // patience is after how long a test is stuck.
 const patience = 60 * time.Second
