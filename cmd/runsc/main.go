@@ -29,6 +29,7 @@ func main() {
 			new(cmd.Spec),
 			new(cmd.Start),
 			new(cmd.State),
+			new(cmd.Sockopts),
 			new(cmd.Syscalls),
 			new(cmd.Uninstall),
 			new(cmd.Update),
