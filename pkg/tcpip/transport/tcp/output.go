@@ -309,6 +309,9 @@ func (e *Endpoint) send(pkt *buffer.Packet, seq uint32, flags header.TCPFlags, n
 	var opts header.TCPOptions
 	syn := flags&flagSyn != 0
 	window := uint16(0)
+	// What a packet carries is less by the selective acknowledgements, which a segment was made
+	// without and may be sent again with (RFC 6691 section 2).
+	mss := e.sendMSS()
 	if syn {
 		e.synOptions(&opts, flags)
 		window = e.synWindow()
@@ -317,7 +320,13 @@ func (e *Endpoint) send(pkt *buffer.Packet, seq uint32, flags header.TCPFlags, n
 			opts.HasTimestamp, opts.TSVal, opts.TSEcr = true, e.tsVal(), e.ts.recent
 		}
 		if e.sackOK && (e.sack.n > 0 || e.sack.hasDuplicate) {
+			plain := opts.Length()
 			e.sack.fill(&opts)
+			if extra := opts.Length() - plain; n == 0 || extra <= mss/2 {
+				mss -= extra
+			} else {
+				opts.SACKCount = 0
+			}
 		}
 		if flags&flagRst == 0 {
 			window = e.selectWindow()
@@ -360,7 +369,7 @@ func (e *Endpoint) send(pkt *buffer.Packet, seq uint32, flags header.TCPFlags, n
 		}
 	}
 	packets := uint32(1)
-	if mss := e.sendMSS(); n > mss && mss > 0 {
+	if n > mss && mss > 0 {
 		pkt.Segmentation = buffer.Segmentation{Type: e.segmentationType(), Size: uint16(mss)}
 		packets = uint32((n + mss - 1) / mss)
 	}
