@@ -166,6 +166,7 @@ func (w *world) runTransfers(t *testing.T, c *transferCase) {
 		w.impair(c.imp)
 	}
 	w.mark.Store(c.mark)
+	w.tooLong.Store(0)
 	for name, value := range c.sysctl {
 		before := w.readSysctl(t, name)
 		w.sysctl(t, name, value)
@@ -192,6 +193,9 @@ func (w *world) runTransfers(t *testing.T, c *transferCase) {
 	}
 	wait.Wait()
 	t.Logf("%v", time.Since(start))
+	if n := w.tooLong.Load(); n > 0 {
+		t.Errorf("%d frames were longer than the MTU", n)
+	}
 }
 
 // saveSettings returns a function that undoes what a case may set.

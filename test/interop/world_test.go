@@ -75,7 +75,9 @@ type world struct {
 	near, far *pipe.Endpoint
 	// mark: each so manieth frame that may be marked with congestion is (RFC 3168); 0: none.
 	mark atomic.Uint32
-	// seen are the frames that we sent, counted by sight.
+	// tooLong counts our frames that are longer than the MTU, which a TAP device would take.
+	tooLong atomic.Uint32
+	// seen is shown the frames that we sent; nil: nobody looks.
 	seen atomic.Pointer[func(frame []byte)]
 }
 
@@ -276,6 +278,9 @@ func (b *bridge) inspect(p *buffer.Packet) {
 	frame, ok := p.Own(p.Len())
 	if !ok {
 		return
+	}
+	if len(frame) > int(b.w.nic.MTU())+header.EthernetSize {
+		b.w.tooLong.Add(1)
 	}
 	if f := b.w.seen.Load(); f != nil {
 		(*f)(frame)
