@@ -16,7 +16,7 @@ func (e *Endpoint) handleAck(s *segment) bool {
 		return false
 	}
 	e.updateRecent(s)
-	a := ackInfo{priorUna: e.snd.una, priorFack: e.rack.fack, priorFlight: e.flight(), priorSacked: e.sent.sacked}
+	a := ackInfo{priorFack: e.rack.fack, priorFlight: e.flight()}
 	if before(ack, e.snd.una) {
 		// Older than one that came already: only its blocks may be news.
 		if e.sackOK && s.opts.SACKCount > 0 {
@@ -59,7 +59,6 @@ func (e *Endpoint) afterAck(s *segment, a *ackInfo) {
 	e.tlpAcknowledged(s.ack, a)
 	e.updateCongestion()
 	c := &e.cong
-	c.flight = a.priorFlight
 	before := e.rec.state
 	reorder, force := e.recover(s, a)
 	if e.rec.state < CongestionCWR || e.rec.state == CongestionLoss {
@@ -114,9 +113,6 @@ func (e *Endpoint) acknowledge(s *segment, a *ackInfo) {
 			g.seq = ack
 			g.flags &^= sentSyn
 			break
-		}
-		if g.flags&sentSyn != 0 {
-			a.synAcked = true
 		}
 		if g.flags&sentFin != 0 {
 			a.finAcked = true

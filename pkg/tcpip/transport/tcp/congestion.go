@@ -23,11 +23,9 @@ type congestion struct {
 	mss int
 	// now is the time of what is going on.
 	now time.Duration
-	// srtt and minRTT are as estimated, latestRTT the newest sample, 0 if there is none.
-	srtt, minRTT, latestRTT time.Duration
-	// flight is what was in flight before the acknowledgement, una and nxt the ends of the
-	// range in flight after it.
-	flight   int
+	// srtt is as estimated, latestRTT the newest sample, 0 if there is none.
+	srtt, latestRTT time.Duration
+	// una and nxt are the ends of the range in flight.
 	una, nxt uint32
 	// limited: the window kept the sender from sending in the last round trip. maxFlight is
 	// the most that was in flight in it, which ends when una reaches roundEnd.

@@ -26,7 +26,7 @@ func newWindow(name string, segments int) *window {
 
 func (w *window) round(rtt time.Duration) {
 	c := &w.c
-	c.srtt, c.minRTT, c.latestRTT = rtt, rtt, rtt
+	c.srtt, c.latestRTT = rtt, rtt
 	n := c.window
 	c.now += rtt
 	for acked := 0; acked < n; acked += 2 * testMSS {

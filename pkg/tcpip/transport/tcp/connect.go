@@ -295,6 +295,6 @@ func (e *Endpoint) startCongestion() {
 func (e *Endpoint) updateCongestion() {
 	c := &e.cong
 	c.now, c.mss = e.now, max(e.sendMSS(), 1)
-	c.srtt, c.minRTT = e.rtt.srtt, e.rtt.low()
+	c.srtt = e.rtt.srtt
 	c.una, c.nxt = e.snd.una, e.snd.nxt
 }

@@ -16,7 +16,10 @@ type ackState struct {
 	pending, now bool
 	// quick is how many more are sent at once. interactive: the application answers soon, and
 	// the answer will carry it.
-	quick       int
+	quick int
+	// small is how many segments came since the last acknowledgement behind which the sender
+	// may wait: partial ones, or ends of messages.
+	small       int
 	interactive bool
 	// ato is the delay, which follows the rhythm of the data; 0: none came yet. lastData is
 	// when the last came.
@@ -39,7 +42,6 @@ func (e *Endpoint) raiseQuick(n int) {
 
 // setQuickAck is TCP_QUICKACK.
 func (e *Endpoint) setQuickAck(on bool) {
-	e.cfg.quickAck = on
 	e.ack.interactive = !on
 	if on && e.ack.pending && e.state.in(StateEstablished, StateCloseWait) {
 		e.sendAck()
@@ -55,6 +57,9 @@ func (e *Endpoint) dataCame(s *segment) {
 	}
 	if size >= e.rcv.mss {
 		e.rcv.mss = max(min(size, e.advMSS), 1)
+	}
+	if s.size > 0 && (s.size%e.rcv.mss != 0 || s.flags&flagPsh != 0) {
+		a.small++
 	}
 	e.measureReceiveRTT(s)
 	a.pending = true
@@ -91,7 +96,7 @@ func (e *Endpoint) acknowledgeData() {
 func (e *Endpoint) ackSent() {
 	a := &e.ack
 	if a.pending {
-		a.pending, a.now = false, false
+		a.pending, a.now, a.small = false, false, 0
 		e.timers.cancel(deadlineAck)
 		if a.quick > 0 {
 			if a.quick--; a.quick == 0 {

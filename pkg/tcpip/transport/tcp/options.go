@@ -22,8 +22,6 @@ const (
 // endpoint's mu guards it.
 type config struct {
 	noDelay, cork bool
-	// quickAck: acknowledge at once until the connection is interactive again.
-	quickAck bool
 	// maxSegment of 0: the route's.
 	maxSegment int
 	// 0: the stack's settings.

@@ -3,6 +3,8 @@ package tcp
 import (
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/header"
 	"runsc/pkg/tcpip/stack"
@@ -20,6 +22,8 @@ type sendState struct {
 	finQueued, finAcked bool
 	// pushSeq is up to where the application asked for delivery: PSH.
 	pushSeq uint32
+	// more: the application is about to add to the queue.
+	more bool
 	// urgent is the urgent pointer, the number behind the byte, if hasUrgent.
 	urgent    uint32
 	hasUrgent bool
@@ -299,9 +303,9 @@ func (e *Endpoint) transmit(seq, end uint32, what uint8) bool {
 }
 
 // finOrPush says whether a segment that ends at end has PSH: the application's message ends in
-// it, or the queue does.
+// it, or the queue does and nothing is about to be added.
 func (e *Endpoint) finOrPush(end uint32) bool {
-	return afterOrEqual(end, e.sendQ.end()) || e.snd.pushSeq == end
+	return !e.snd.more && afterOrEqual(end, e.sendQ.end()) || e.snd.pushSeq == end
 }
 
 // send completes pkt, which has n bytes of data, with the header and hands it to the network.
@@ -382,7 +386,12 @@ func (e *Endpoint) send(pkt *buffer.Packet, seq uint32, flags header.TCPFlags, n
 		e.deferred = e.route
 	}
 	encode(pkt, &fields, &opts, e.id.LocalAddr, e.id.RemoteAddr, n)
-	return e.route.WritePacket(params, pkt) == nil
+	err := e.route.WritePacket(params, pkt)
+	if err == unix.EMSGSIZE {
+		// The interface's or the path's MTU is another than when the segment was made.
+		e.syncMTU()
+	}
+	return err == nil
 }
 
 func (e *Endpoint) segmentationType() buffer.SegmentationType {

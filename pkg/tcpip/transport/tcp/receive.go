@@ -171,7 +171,10 @@ func (e *Endpoint) afterRead() {
 		return
 	}
 	unacked := e.rcv.nxt - e.rcv.acked
-	if e.ack.pending && (unacked > uint32(e.rcv.mss) || !e.ack.interactive && e.recvQ.len() == 0 && e.ack.quick > 0) {
+	// A sender may wait with its next small segment until this one is acknowledged (Nagle). If the
+	// application has read everything and is not one that answers, nothing is gained by waiting.
+	read := e.recvQ.len() == 0 && (e.ack.small > 1 || e.ack.small == 1 && !e.ack.interactive)
+	if e.ack.pending && (unacked > uint32(e.rcv.mss) || read) {
 		e.sendAck()
 		return
 	}

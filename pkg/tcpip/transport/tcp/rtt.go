@@ -17,9 +17,8 @@ type rttState struct {
 	srtt, rttvar time.Duration // srtt of 0: nothing was measured
 	rto          time.Duration // without backoff
 	backoff      uint8
-	// latest is the last sample. low is the least in a window of 5 minutes: lowNow is that of
+	// low is the least in a window of 5 minutes: lowNow is that of
 	// this window, lowBefore of the one before (RFC 8985 section 5.3 wants min_RTT).
-	latest            time.Duration
 	lowNow, lowBefore time.Duration
 	lowSince          time.Duration
 }
@@ -32,7 +31,6 @@ func (r *rttState) init() { *r = rttState{rto: initialRTO} }
 // by which each weighs less (RFC 7323 appendix G).
 func (r *rttState) sample(m, now time.Duration, expected int) {
 	m = max(m, time.Microsecond)
-	r.latest = m
 	if r.lowNow == 0 || now-r.lowSince > minRTTWindow {
 		r.lowBefore, r.lowNow, r.lowSince = r.lowNow, m, now
 	} else if m < r.lowNow {

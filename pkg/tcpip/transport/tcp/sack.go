@@ -10,9 +10,8 @@ import (
 
 // ackInfo is what one acknowledgement told.
 type ackInfo struct {
-	priorUna                 uint32
-	priorFack                uint32
-	priorFlight, priorSacked int
+	priorFack   uint32
+	priorFlight int
 
 	acked     int // sequence numbers acknowledged cumulatively
 	delivered int // and selectively, counted once
@@ -23,10 +22,10 @@ type ackInfo struct {
 	// twice (RFC 2883).
 	advanced, windowChanged, newlySacked, originalSacked, retransAcked, ece bool
 	// newlyLost: more was found to be lost.
-	newlyLost          bool
-	duplicates         int
-	duplicateTLP       bool
-	finAcked, synAcked bool
+	newlyLost    bool
+	duplicates   int
+	duplicateTLP bool
+	finAcked     bool
 	// firstAt and lastAt are when the first and the last of the acknowledged segments that
 	// were sent once were sent; sackedAt likewise of selectively acknowledged ones. 0: none.
 	firstAt, lastAt, sackedAt time.Duration

@@ -32,9 +32,6 @@ type segment struct {
 	ce bool
 }
 
-// has says whether all of flags are set.
-func (s *segment) has(flags header.TCPFlags) bool { return s.flags&flags == flags }
-
 // length is the segment's length in sequence numbers: SYN and FIN have one each.
 func (s *segment) length() uint32 {
 	n := uint32(s.size)

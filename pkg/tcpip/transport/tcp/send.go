@@ -83,7 +83,9 @@ func (e *Endpoint) Send(src tcpip.Source, opts tcpip.SendOptions) (int, error) {
 			}
 			switch {
 			case !last || opts.More:
+				e.snd.more = true
 				e.output(outputMore)
+				e.snd.more = false
 			default:
 				e.snd.pushSeq = e.sendQ.end()
 				e.output(outputPush)
