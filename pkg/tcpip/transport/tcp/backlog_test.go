@@ -158,3 +158,43 @@ func TestNoAllocationPerSegment(t *testing.T) {
 		t.Fatalf("%v allocations per segment", n)
 	}
 }
+
+// TestResume: what a connection, a listener and TIME-WAIT wait for comes after a restore, too, which
+// has lost the clock's timers.
+func TestResume(t *testing.T) {
+	h := newHarness(t, false, 1500)
+	h.run(`
+		established
+		save
+		listen 10
+		syns 1
+		restore
+		write 10
+		> PA 1:11 ack 1`)
+	p := h.e.proto
+	for _, e := range p.endpoints() {
+		e.lock()
+		if e.timers.timer != nil {
+			e.timers.timer.Stop()
+			e.timers.timer = nil
+		}
+		e.unlock()
+	}
+	h.run("+500ms")
+	p.Resume()
+	h.run(`
+		+1ms
+		> PA 1:11 ack 1
+		< A 1 ack 11
+		shutdown wr
+		> FA 11 ack 1
+		< FA 1 ack 12
+		> A 12 ack 2
+		timewait 1`)
+	p.timeWaits.timer.Stop()
+	p.Resume()
+	h.run(`
+		unlisten
+		+61s
+		timewait 0`)
+}

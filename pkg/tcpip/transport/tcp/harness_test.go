@@ -863,6 +863,8 @@ func (h *harness) command(w []string) {
 			h.clock.Advance(d)
 			h.none()
 		}
+	case "again": // a new connection of the same socket begins
+		h.haveISS, h.written, h.read = false, 0, 0
 	case "window": // of the peer's segments
 		h.window = uint16(num(1))
 	case "threshold": // in segments

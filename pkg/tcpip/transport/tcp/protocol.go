@@ -244,6 +244,20 @@ func (p *Protocol) Close() {
 	}
 }
 
+// Resume sets the timers again after a restore, when the clock goes on from where it was saved.
+func (p *Protocol) Resume() {
+	for _, e := range p.endpoints() {
+		e.lock()
+		e.timers.resume()
+		e.unlock()
+	}
+	w := &p.timeWaits
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer, w.armed = nil, false
+	p.armTimeWait(p.clock.Monotonic())
+}
+
 // findRoute looks for a way to remote, as the socket's options have it.
 func (e *Endpoint) findRoute(remote, source netip.Addr, nic tcpip.NICID) (*stack.Route, error) {
 	return e.stack.FindRoute(stack.RouteQuery{

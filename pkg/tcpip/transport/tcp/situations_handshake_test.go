@@ -127,12 +127,27 @@ func TestHandshake(t *testing.T) {
 			> S 0
 			< RA 0 ack 1
 			connect ECONNREFUSED
-			socket
+			again
 			connect EINPROGRESS
 			> S 0
 			< SA 0 ack 1 <mss 1000>
 			> A 1 ack 1
-			state ESTABLISHED`},
+			state ESTABLISHED
+			poll OUT
+			write 10
+			> PA 1:11 ack 1
+			< A 1 ack 11
+			disconnect
+			> RA 11 ack 1
+			error ECONNRESET
+			again
+			connect EINPROGRESS
+			> S 0
+			< SA 0 ack 1 <mss 1000>
+			> A 1 ack 1
+			< PA 1:11 ack 1
+			> A 1 ack 11
+			read 10`},
 		{"RFC 6298 5: a SYN is sent again with backoff, and given up", `
 			sysctl syn_retries 3
 			connect EINPROGRESS

@@ -42,7 +42,7 @@ type timers struct {
 	endpoint *Endpoint
 	at       [deadlines]time.Duration
 	send     sendTimer
-	timer    tcpip.Timer   `state:"nosave"`
+	timer    tcpip.Timer   `state:"nosave"` // set again by Protocol.Resume
 	armed    time.Duration // when timer will run; 0: it will not
 }
 
@@ -87,6 +87,25 @@ func (t *timers) stop() {
 	}
 }
 
+// resume sets the clock's timer, which is gone after a restore.
+func (t *timers) resume() {
+	t.timer, t.armed = nil, 0
+	if next := t.next(); next != 0 {
+		t.arm(next)
+	}
+}
+
+// next is when the first deadline falls due, 0 if there is none.
+func (t *timers) next() time.Duration {
+	next := time.Duration(0)
+	for _, at := range t.at {
+		if at != 0 && (next == 0 || at < next) {
+			next = at
+		}
+	}
+	return next
+}
+
 // expired runs on a goroutine of the clock.
 func (t *timers) expired() {
 	e := t.endpoint
@@ -102,13 +121,7 @@ func (t *timers) expired() {
 			e.deadline(d)
 		}
 	}
-	next := time.Duration(0)
-	for d := range deadlines {
-		if t.at[d] != 0 && (next == 0 || t.at[d] < next) {
-			next = t.at[d]
-		}
-	}
-	if next != 0 && (t.armed == 0 || t.armed > next) {
+	if next := t.next(); next != 0 && (t.armed == 0 || t.armed > next) {
 		t.arm(next)
 	}
 }

@@ -53,7 +53,7 @@ type timeWaits struct {
 	mu          sync.Mutex // guards the fields below and conn.tw
 	first, last *conn
 	n           int
-	timer       tcpip.Timer `state:"nosave"`
+	timer       tcpip.Timer `state:"nosave"` // set again by Protocol.Resume
 	armed       bool
 	closed      bool
 }
