@@ -344,7 +344,7 @@ func (e *Endpoint) localAddress() tcpip.FullAddress {
 func (e *Endpoint) RemoteAddress() (tcpip.FullAddress, error) {
 	e.look()
 	defer e.unlock()
-	if e.id.RemotePort == 0 || e.state.in(StateClosed, StateSynSent) && !e.connected {
+	if e.id.RemotePort == 0 || e.state.in(StateClosed, StateSynSent) {
 		return tcpip.FullAddress{}, unix.ENOTCONN
 	}
 	return e.remoteAddress(), nil

@@ -30,6 +30,9 @@ type arrival struct {
 
 const backlogSlack = 64 << 10
 
+// maxUnlockRounds is how often unlock looks for more in the backlog.
+const maxUnlockRounds = 16
+
 // lock takes e.mu and looks at the clock.
 func (e *Endpoint) lock() {
 	e.mu.Lock()
@@ -44,7 +47,7 @@ func (e *Endpoint) look() { e.mu.Lock() }
 // waiters are told, packets for this host delivered. The caller holds no other lock of the
 // package that a segment's receiver takes.
 func (e *Endpoint) unlock() {
-	for {
+	for rounds := 1; ; rounds++ {
 		if e.backlog.waiting.Load() > 0 {
 			e.now = e.clock.Monotonic()
 			e.drain()
@@ -59,7 +62,18 @@ func (e *Endpoint) unlock() {
 			route.Flush()
 		}
 		// What was added before mu was released is seen here; who adds later finds mu free.
-		if e.backlog.waiting.Load() == 0 || !e.mu.TryLock() {
+		if e.backlog.waiting.Load() == 0 {
+			return
+		}
+		if rounds == maxUnlockRounds {
+			// It does not end: the caller has something else to do.
+			go func() {
+				e.lock()
+				e.unlock()
+			}()
+			return
+		}
+		if !e.mu.TryLock() {
 			return
 		}
 	}

@@ -98,8 +98,8 @@ func discarded(opts *tcpip.ReceiveOptions, total int) int {
 // receiveNothing is why there is nothing to read. e.mu is held.
 func (e *Endpoint) receiveNothing() error {
 	switch {
-	case e.finished && e.recvQ.len() == 0 && e.err == 0:
-		return nil
+	case e.finished:
+		return nil // the end came before the error, which stays
 	case e.err != 0:
 		return e.takeError()
 	case e.shut&tcpip.ShutdownRead != 0:

@@ -308,7 +308,10 @@ func TestClosing(t *testing.T) {
 			+40ms
 			> A 1 ack 2
 			< R 2
+			read 0
+			poll IN|OUT|ERR|HUP|RDHUP
 			write EPIPE
+			poll IN|OUT|HUP|RDHUP
 			state CLOSED`},
 		{"shutdown(2) of the read side: the end of the stream, but data is taken", `
 			established
