@@ -63,16 +63,16 @@ func idOf(path string) (id, error) {
 }
 
 // ErrHostNamespace is the answer to an attempt to take over the host's own network.
-var ErrHostNamespace = errors.New("the container is in the host's own network namespace, whose interfaces a sandbox does not take over: " +
+var ErrHostNamespace = errors.New("the container is in the host's network namespace, whose interfaces a sandbox does not take over: " +
 	"give it a network namespace of its own (linux.namespaces in config.json), or choose --network=host (sockets of the host) or --network=none (loopback only)")
 
 // initialInode is the inode of the host's network namespace in kernels that give it a fixed one
 // (PROC_NET_INIT_INO).
 const initialInode = 0xeffffff9
 
-// CheckNotHost returns ErrHostNamespace if path is the network namespace of the host: that of
-// process 1 or of the kernel's threads. Where those cannot be seen, there is nothing to say
-// against it.
+// CheckNotHost returns ErrHostNamespace if path is a network namespace that others live in: the
+// caller's own, whose daemon would be cut off, or that of process 1 or of the kernel's threads.
+// Where those cannot be seen, there is nothing to say against it.
 func CheckNotHost(path string) error {
 	given, err := idOf(path)
 	if err != nil {
@@ -81,7 +81,7 @@ func CheckNotHost(path string) error {
 	if given.ino == initialInode {
 		return ErrHostNamespace
 	}
-	for _, pid := range []string{"1", "2"} {
+	for _, pid := range []string{"self", "1", "2"} {
 		if pid == "2" && !isKernelThread(pid) {
 			continue
 		}

@@ -34,22 +34,13 @@ type Network struct {
 	Taken *netconf.Config `json:"taken,omitempty"`
 }
 
-// callersNetwork is the network namespace of a container that has none of its own.
-const callersNetwork = "/proc/self/ns/net"
-
 // newNetwork says what the sandbox is to do.
 func newNetwork(a *StartArgs) *Network {
 	if a.Conf.Network != config.NetworkSandbox || a.Conf.TestOnlyNonRoot {
 		return nil
 	}
-	n := &Network{PCAP: a.Conf.PCAPLog}
-	switch ns, listed := specutils.Namespace(a.Spec, specs.NetworkNamespace); {
-	case !listed:
-		n.Path = callersNetwork
-	case ns.Path != "":
-		n.Path = ns.Path
-	}
-	return n
+	ns, _ := specutils.Namespace(a.Spec, specs.NetworkNamespace)
+	return &Network{PCAP: a.Conf.PCAPLog, Path: ns.Path}
 }
 
 // SetUpNetwork takes over the network namespace that the sandbox is in, as it is configured now,

@@ -400,11 +400,11 @@ func startInNamespaces(c *command, a *StartArgs, null *os.File, isBoot bool) (*c
 		c.attr.Cloneflags |= unix.CLONE_NEWNET
 		return c.startChild(null)
 	case a.Conf.Network == config.NetworkSandbox:
-		path := ns.Path
 		if !listed {
-			path = callersNetwork
+			// The caller lives there, and would be cut off, whichever it is.
+			return nil, netns.ErrHostNamespace
 		}
-		if err := netns.CheckNotHost(path); err != nil {
+		if err := netns.CheckNotHost(ns.Path); err != nil {
 			return nil, err
 		}
 	}
