@@ -8,6 +8,7 @@ packages=(
 	busybox-static       # rootfs of test/busybox and test/e2e
 	debootstrap          # rootfs of test/software
 	util-linux iproute2 procps
+	iptables             # runsc do gives a network by NAT
 	runc                 # the tests check themselves against it, and make bench compares
 )
 
