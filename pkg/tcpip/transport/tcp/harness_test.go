@@ -603,6 +603,16 @@ func (h *harness) run(script string) {
 			h.expects(h.number(w[1]), h.number(w[2]), h.number(w[3]))
 			continue
 		}
+		if line == "urgents" { // what went out has an urgent pointer, the right one if that fits
+			for len(h.wire.out) > 0 {
+				s := h.next()
+				d := int(h.e.snd.urgent - s.tcp.Sequence())
+				if s.tcp.Flags()&flagUrg == 0 || int(s.tcp.UrgentPointer()) != min(d, 65535) {
+					h.fatalf("%v %d, not %d", s.tcp.Flags(), s.tcp.UrgentPointer(), d)
+				}
+			}
+			continue
+		}
 		if line == "dropall" { // whatever goes out is lost
 			h.wire.out = nil
 			continue
@@ -862,6 +872,31 @@ func (h *harness) command(w []string) {
 			}
 			h.clock.Advance(d)
 			h.none()
+		}
+	case "connecttimewait": // another socket connects with the same numbers
+		h.e = nil
+		h.socket().opts.ReuseAddress.Store(true)
+		e := h.e
+		e.bound, e.isBound = tcpip.FullAddress{Port: 5000}, true
+		h.result(e.Connect(tcpip.FullAddress{Addr: h.peer, Port: peerPort}), append(w, "EINPROGRESS")[:max(len(w), 2)])
+	case "zerowindows":
+		s := &h.stack.Stats().TCP
+		if s.TCPToZeroWindowAdv.Load() != uint64(num(1)) || s.TCPZeroWindowAdv.Load() < uint64(num(1)) {
+			h.fatalf("%d, %d", s.TCPToZeroWindowAdv.Load(), s.TCPZeroWindowAdv.Load())
+		}
+	case "cookiefull": // the acknowledgement of a cookie is dropped
+		before := h.stack.Stats().TCP.ListenOverflows.Load()
+		l := h.listener.listener
+		for l.accepted.len() <= l.backlog {
+			h.many("handshakes", 1)
+		}
+		if h.stack.Stats().TCP.SyncookiesSent.Load() == 0 {
+			h.fatalf("no cookies")
+		}
+		h.wire.out = nil
+		h.many("handshakes", 1)
+		if h.stack.Stats().TCP.ListenOverflows.Load() == before {
+			h.fatalf("it was taken")
 		}
 	case "again": // a new connection of the same socket begins
 		h.haveISS, h.written, h.read = false, 0, 0

@@ -67,6 +67,9 @@ func (e *Endpoint) sendMSS() int { return e.maxWindowMSS }
 // maxPayload is how much goes into one packet with segmentation offload.
 func (e *Endpoint) maxPayload() int {
 	mss := e.sendMSS()
+	if e.snd.hasUrgent {
+		return mss // who cuts up a packet does not know of urgent pointers
+	}
 	n := maxSegmentation
 	if link := e.route.NIC.Link(); link.Capabilities()&stack.CapSegmentation != 0 {
 		n = min(n, int(link.MaxSegmentation()))

@@ -61,7 +61,7 @@ func (e *Endpoint) Send(src tcpip.Source, opts tcpip.SendOptions) (int, error) {
 		v.Truncate(used + m)
 
 		e.lock()
-		if e.sendable() != nil {
+		if e.err != 0 || e.shut&tcpip.ShutdownWrite != 0 || !e.state.canSend() {
 			// It ended while its user's memory was copied.
 			v.Release()
 			e.unlock()

@@ -99,7 +99,7 @@ func (e *Endpoint) selectWindow() uint16 {
 	stats := &e.stack.Stats().TCP
 	if w>>e.rcv.scale == 0 {
 		stats.TCPZeroWindowAdv.Inc()
-		if current > 0 {
+		if e.rcv.wnd > 0 {
 			stats.TCPToZeroWindowAdv.Inc()
 		}
 	}
