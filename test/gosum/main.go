@@ -29,6 +29,7 @@ type event struct {
 type result struct {
 	output   []string
 	action   string // pass, fail or skip, empty while it runs
+	ran      bool   // it is a test, not just the beginning of another's name
 	children bool
 	failed   bool // a descendant failed
 }
@@ -84,6 +85,7 @@ func main() {
 // note records an event of a single test.
 func (s *suite) note(e event) {
 	r := s.get(e.Test)
+	r.ran = true
 	switch e.Action {
 	case "output":
 		r.output = append(r.output, e.Output)
@@ -122,6 +124,7 @@ func (s *suite) report(end event) (passed, failed, skipped int) {
 	for _, name := range s.order {
 		r := s.tests[name]
 		switch {
+		case !r.ran:
 		case r.action == "fail" || r.action == "":
 			if r.failed && r.children {
 				continue // its children say why
