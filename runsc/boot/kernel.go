@@ -60,7 +60,7 @@ func newKernel(a *Args) (*kernel.Kernel, error) {
 		Hostname: a.Spec.Hostname, NumCPU: cpus, TotalMem: total,
 		Reporter: newReporter(a.UserLogFD),
 	})
-	n := &networks{}
+	n := &networks{pingSockets: !a.Conf.NetRaw}
 	if a.Conf.Network == config.NetworkHost {
 		n.host = host.New(k.VFS())
 	}

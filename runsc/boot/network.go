@@ -2,7 +2,6 @@ package boot
 
 import (
 	"fmt"
-	"math"
 	"net/netip"
 	"os"
 	"time"
@@ -94,12 +93,6 @@ func (l *Loader) ConfigureNetwork(a *NetworkArgs) error {
 			}
 			return fmt.Errorf("interface %s: %w", c.Links[i].Name, err)
 		}
-	}
-	if links > 0 && !l.conf.NetRaw {
-		// Without raw sockets, ping has only those that are made for it (icmp(7)), which
-		// harm nobody.
-		st.Settings().PingGroupLow.Store(0)
-		st.Settings().PingGroupHigh.Store(math.MaxInt32)
 	}
 	for i := range c.Neighbours {
 		n := &c.Neighbours[i]

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"math"
 	"runtime"
 
 	"runsc/pkg/sentry/fs/host"
@@ -18,6 +19,9 @@ type networks struct {
 	// host is where the descriptors of the host's sockets are (--network=host); nil: the first
 	// namespace has a stack like all others.
 	host *host.Filesystem
+	// pingSockets: every group may use those of icmp(7). Without raw sockets, ping has no
+	// others, and they harm nobody.
+	pingSockets bool
 }
 
 // AddFamilies implements syscalls.Networking. The first namespace, that of the sandbox's
@@ -30,6 +34,10 @@ func (n *networks) AddFamilies(layer *socket.Stack, ns *kernel.NetNamespace) {
 	st := inet.NewStack(nil)
 	if ns.ID() == 1 {
 		inet.SetUp(st.NIC(1), true)
+	}
+	if n.pingSockets {
+		st.Settings().PingGroupLow.Store(0)
+		st.Settings().PingGroupHigh.Store(math.MaxInt32)
 	}
 	packet.Register(inet.Register(layer, st))
 	// Nothing in the stack knows of the layer. So it goes when no task, file or socket of the

@@ -177,6 +177,7 @@ func TestBusybox(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			r := oci.New(t, platform)
+			r.AddFlags("--net-raw") // for ping, which has nothing else
 			before := r.TakeCensus()
 			got := inside(t, r, names)
 			for _, n := range names {
