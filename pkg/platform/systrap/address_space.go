@@ -147,6 +147,7 @@ func (as *addressSpace) start(th *thread) error {
 		stop := as.killLater()
 		th.sleepUntilEvent()
 		stop()
+		th.bound.Inherit(&as.bound)
 	}
 	as.Mu.Unlock()
 	if err != nil {
@@ -157,7 +158,6 @@ func (as *addressSpace) start(th *thread) error {
 	}
 	th.tid = int(s.tid)
 	th.bound.TID = th.tid
-	th.bound.Inherit(&as.bound)
 	if err := tgkill(as.pid, th.tid, 0); err != nil {
 		return fmt.Errorf("thread %d of stub process %d: %w", th.tid, as.pid, err)
 	}
