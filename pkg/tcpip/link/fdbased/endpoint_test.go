@@ -452,7 +452,7 @@ func TestReopen(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := make([]byte, 100)
-	if n, err := unix.Read(fds[1], b); err != nil || string(b[:n]) != string(frameOf("y")) {
+	if n, err := readFrom(fds[1], b); err != nil || string(b[:n]) != string(frameOf("y")) {
 		t.Errorf("%q, %v", b[:n], err)
 	}
 }
