@@ -94,8 +94,9 @@ type MemoryManager struct {
 
 	users atomic.Int32
 
-	processIDMu     sync.Mutex // guards askForProcessID
-	askForProcessID bool
+	processIDMu sync.Mutex // held while the platform is told
+	// processIDSet: it was told what getpid(2) answers, or to ask for good.
+	processIDSet atomic.Bool
 
 	mappingMu sync.RWMutex // guards the fields below
 	vmas      vmaSet

@@ -247,14 +247,13 @@ func (m *MemoryManager) PatchedReturn(ip uintptr) (uintptr, bool) {
 // AnswerProcessID lets getpid(2) of this address space do without the sentry where the platform
 // can, unless AskForProcessID was called before.
 func (m *MemoryManager) AnswerProcessID(pid int32) {
-	as, ok := m.as.(platform.ProcessIDAnswerer)
-	if !ok {
+	if m.processIDSet.Load() { // once is enough: it is the same for the life of m
 		return
 	}
 	m.processIDMu.Lock()
 	defer m.processIDMu.Unlock()
-	if !m.askForProcessID {
-		as.AnswerProcessID(pid)
+	if !m.processIDSet.Swap(true) {
+		m.answerProcessID(pid)
 	}
 }
 
@@ -263,9 +262,13 @@ func (m *MemoryManager) AnswerProcessID(pid int32) {
 func (m *MemoryManager) AskForProcessID() {
 	m.processIDMu.Lock()
 	defer m.processIDMu.Unlock()
-	m.askForProcessID = true
+	m.processIDSet.Store(true)
+	m.answerProcessID(0)
+}
+
+func (m *MemoryManager) answerProcessID(pid int32) {
 	if as, ok := m.as.(platform.ProcessIDAnswerer); ok {
-		as.AnswerProcessID(0)
+		as.AnswerProcessID(pid)
 	}
 }
 
