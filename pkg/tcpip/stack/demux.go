@@ -99,9 +99,7 @@ func keyOf(tier int, id *TransportID) TransportID {
 // even if that is 0; LocalPort is always matched.
 func (s *Stack) Register(b *Binding) error {
 	d := &s.demux
-	key := demuxKey{b.ID, b.Transport}
-	key.id.normalize()
-	h := s.keys.id(b.Transport, &key.id)
+	key, h := s.bindingKey(b)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	g := d.table.get(h, key)
@@ -128,9 +126,7 @@ func (s *Stack) Register(b *Binding) error {
 // been, but for those on their way already: endpoints check their state.
 func (s *Stack) Unregister(b *Binding) {
 	d := &s.demux
-	key := demuxKey{b.ID, b.Transport}
-	key.id.normalize()
-	h := s.keys.id(b.Transport, &key.id)
+	key, h := s.bindingKey(b)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	g := d.table.get(h, key)
@@ -150,6 +146,13 @@ func (s *Stack) Unregister(b *Binding) {
 		g.list.Store(&list)
 	}
 	d.count[b.Transport][key.id.tier()].Add(-1)
+}
+
+// bindingKey is where b is in the table, and the hash of that.
+func (s *Stack) bindingKey(b *Binding) (demuxKey, uint64) {
+	key := demuxKey{b.ID, b.Transport}
+	key.id.normalize()
+	return key, s.keys.id(b.Transport, &key.id)
 }
 
 // takes says whether the binding is for packets of that version that came in by nic; 0: by any.

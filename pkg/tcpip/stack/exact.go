@@ -58,21 +58,7 @@ func (s *Stack) ReplaceRoute(old, e RouteEntry) error {
 
 // RemoveRouteExactly removes a route that Routes showed. ESRCH.
 func (s *Stack) RemoveRouteExactly(e RouteEntry) error {
-	s.mu.Lock()
-	done := false
-	removed := s.dropRoutes(func(l *routeLine) bool {
-		if done || l.RouteEntry != e {
-			return false
-		}
-		done = true
-		return true
-	})
-	s.mu.Unlock()
-	if !done {
-		return unix.ESRCH
-	}
-	s.notifyRoutes(true, removed)
-	return nil
+	return s.removeRoute(func(l *routeLine) bool { return l.RouteEntry == e })
 }
 
 // RemoveRuleExactly removes a rule that Rules showed. ENOENT.

@@ -290,6 +290,11 @@ func (s *Stack) RemoveRoute(e RouteEntry) error {
 			(e.Protocol == 0 || l.Protocol == e.Protocol) &&
 			(e.Type == 0 || l.Type == e.Type)
 	}
+	return s.removeRoute(fits)
+}
+
+// removeRoute removes the first route that fits. ESRCH: none does.
+func (s *Stack) removeRoute(fits func(*routeLine) bool) error {
 	s.mu.Lock()
 	done := false
 	removed := s.dropRoutes(func(l *routeLine) bool {

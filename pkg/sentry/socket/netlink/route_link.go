@@ -330,19 +330,28 @@ func (n *Namespace) findLink(r *request, a attributes) (nic *stack.NIC, given bo
 	return nil, false, nil
 }
 
+// needLink is findLink for a request that is of an interface that exists.
+func (n *Namespace) needLink(r *request, a attributes) (*stack.NIC, error) {
+	nic, given, err := n.findLink(r, a)
+	switch {
+	case err != nil:
+		return nil, err
+	case !given:
+		return nil, refuse(unix.EINVAL, "neither an index nor a name is given")
+	case nic == nil:
+		return nil, unix.ENODEV
+	}
+	return nic, nil
+}
+
 func (n *Namespace) getLink(r *request) error {
 	a, err := r.attributes(sizeofIfinfomsg, linkShapes, r.strict)
 	if err != nil {
 		return err
 	}
-	nic, given, err := n.findLink(r, a)
-	switch {
-	case err != nil:
+	nic, err := n.needLink(r, a)
+	if err != nil {
 		return err
-	case !given:
-		return refuse(unix.EINVAL, "neither an index nor a name is given")
-	case nic == nil:
-		return unix.ENODEV
 	}
 	var w builder
 	n.putLink(&w, r.reply(0), unix.RTM_NEWLINK, nic, 0, a.u32(unix.IFLA_EXT_MASK))
@@ -546,14 +555,10 @@ func (n *Namespace) delLink(r *request) error {
 	if err != nil {
 		return err
 	}
-	nic, given, err := n.findLink(r, a)
+	nic, err := n.needLink(r, a)
 	switch {
 	case err != nil:
 		return err
-	case !given:
-		return refuse(unix.EINVAL, "neither an index nor a name is given")
-	case nic == nil:
-		return unix.ENODEV
 	case kindOf(nic) != dummy.Kind:
 		return refuse(unix.EOPNOTSUPP, "this link cannot be removed")
 	}
