@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -47,7 +46,7 @@ func (b *bench) macro(ctx context.Context) (*table, error) {
 	if len(chosen) == 0 {
 		return t, nil
 	}
-	lower, err := b.debian(ctx)
+	lower, err := oci.Debian(ctx, b.top)
 	if err != nil {
 		return nil, err
 	}
@@ -63,16 +62,6 @@ func (b *bench) macro(ctx context.Context) (*table, error) {
 	}
 	b.collectErrors(t)
 	return t, nil
-}
-
-// debian makes the root filesystem of test/software, if it is not there yet.
-func (b *bench) debian(ctx context.Context) (string, error) {
-	cmd := exec.Command(filepath.Join(b.top, "test/software/rootfs.sh"), filepath.Join(b.top, ".cache"))
-	res := oci.RunContext(ctx, 15*time.Minute, cmd)
-	if res.Code != 0 {
-		return "", fmt.Errorf("rootfs.sh: %s", res.Out())
-	}
-	return strings.TrimSpace(res.Stdout), nil
 }
 
 // work runs a workload once. A failure is an error of its cell; the call fails only when

@@ -27,7 +27,7 @@ const netLimit = 2 * time.Minute
 // the other, in network namespaces of their own.
 func (b *bench) network(ctx context.Context) (*table, error) {
 	t := &table{Title: "network", Base: "native", More: true}
-	lower, err := b.debian(ctx)
+	lower, err := oci.Debian(ctx, b.top)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,9 +20,7 @@ func probe(t *testing.T) (path string, mount func(*specs.Spec)) {
 	t.Helper()
 	dir := oci.ShortDir(t)
 	path = filepath.Join(dir, "probe")
-	build := exec.Command("go", "build", "-o", path, "../network/probe")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	ok(t, oci.Run(2*time.Minute, build))
+	oci.BuildProgram(t, 2*time.Minute, "../network/probe", path)
 	return path, func(s *specs.Spec) { oci.AddBinds(s, dir+":/probe") }
 }
 

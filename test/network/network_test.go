@@ -2,9 +2,7 @@ package network
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,21 +24,6 @@ var scripts = []string{"ping", "tools", "http", "nginx", "redis", "iperf", "pyth
 // env is what both sides get.
 var env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", "TERM=dumb",
 	"IN4=" + in4, "IN6=" + in6, "OUT4=" + out4, "OUT6=" + out6}
-
-// newOverlay gives a side a root filesystem of its own.
-func newOverlay(t *testing.T, lower string) *oci.Overlay {
-	t.Helper()
-	o, err := oci.NewOverlay(lower)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := o.Remove(); err != nil {
-			t.Error(err)
-		}
-	})
-	return o
-}
 
 // command is what a side runs, with all that it says on stdout but what is not compared.
 func command(script, side string) []string {
@@ -65,13 +48,13 @@ func both(t *testing.T, r *oci.Runtime, lower, tests, script string) (sandbox, o
 	wg.Add(1)
 	go func() {
 		defer wg.Done()
-		outside = oci.Run(limit, newOverlay(t, lower).Native(out, env, binds, command(script, "outside")...))
+		outside = oci.Run(limit, oci.TestOverlay(t, lower).Native(out, env, binds, command(script, "outside")...))
 		if outside.Code != 0 { // the other side need not wait
 			os.WriteFile(filepath.Join(shared, "done"), nil, 0o644)
 		}
 	}()
 	if r == nil {
-		sandbox = oci.Run(limit, newOverlay(t, lower).Native(in, env, binds, command(script, "sandbox")...))
+		sandbox = oci.Run(limit, oci.TestOverlay(t, lower).Native(in, env, binds, command(script, "sandbox")...))
 	} else {
 		sandbox = contain(t, r, in, lower, tests, shared, script)
 	}
@@ -83,7 +66,7 @@ func both(t *testing.T, r *oci.Runtime, lower, tests, script string) (sandbox, o
 }
 
 func contain(t *testing.T, r *oci.Runtime, n *oci.Netns, lower, tests, shared, script string) oci.Result {
-	o := newOverlay(t, lower)
+	o := oci.TestOverlay(t, lower)
 	if err := o.Mount(); err != nil {
 		t.Skipf("no overlay on this machine: %v", err)
 	}
@@ -101,36 +84,8 @@ func contain(t *testing.T, r *oci.Runtime, n *oci.Netns, lower, tests, shared, s
 	return res
 }
 
-// prepare makes the root filesystem and the directory that is bound at /tests.
-func prepare(t *testing.T) (lower, tests string) {
-	t.Helper()
-	oci.NeedRoot(t)
-	oci.Path(t)
-	res := oci.Run(9*time.Minute, exec.Command("../software/rootfs.sh", filepath.Join(oci.Top(t), ".cache")))
-	if res.Code != 0 {
-		t.Fatalf("rootfs.sh: %s", res.Out())
-	}
-	lower = strings.TrimSpace(res.Stdout)
-	tests = oci.ShortDir(t)
-	files, err := filepath.Glob("scripts/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		if err := oci.CopyFile(f, filepath.Join(tests, filepath.Base(f)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	build := exec.Command("go", "build", "-o", filepath.Join(tests, "probe"), "./probe")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if res := oci.Run(5*time.Minute, build); res.Code != 0 {
-		t.Fatalf("go build: %s", res.Out())
-	}
-	return lower, tests
-}
-
 func TestPrograms(t *testing.T) {
-	lower, tests := prepare(t)
+	lower, tests := oci.PrepareDebian(t, "./probe")
 	type pair struct{ sandbox, outside oci.Result }
 	want := map[string]pair{}
 	for _, platform := range oci.Platforms() {
@@ -176,11 +131,6 @@ func compare(t *testing.T, side string, want, got oci.Result) {
 	if got.Code == want.Code && got.Stdout == want.Stdout {
 		return
 	}
-	dir := oci.ShortDir(t)
-	os.WriteFile(filepath.Join(dir, "native"), []byte(want.Stdout), 0o644)
-	os.WriteFile(filepath.Join(dir, "inside"), []byte(got.Stdout), 0o644)
-	diff := exec.Command("diff", "-U2", "native", "inside")
-	diff.Dir = dir
 	t.Errorf("%s: code %d (want %d), timed out %v\n%sstderr: %s", side, got.Code, want.Code, got.TimedOut,
-		oci.Run(10*time.Second, diff).Stdout, got.Stderr)
+		oci.Diff(t, want.Stdout, got.Stdout), got.Stderr)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,6 +31,21 @@ func NewOverlay(lower string) (*Overlay, error) {
 		}
 	}
 	return o, nil
+}
+
+// TestOverlay is NewOverlay for a test, at whose end it is removed.
+func TestOverlay(t testing.TB, lower string) *Overlay {
+	t.Helper()
+	o, err := NewOverlay(lower)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := o.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	return o
 }
 
 // Root is where it is mounted.

@@ -1,10 +1,6 @@
 package software
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,20 +38,6 @@ var programs = []program{
 	{name: "go-build", args: []string{"bash", "-c", `cd /src && go build -trimpath -o /work/runsc ./cmd/runsc && sha256sum /work/runsc && /work/runsc --version`}, goEnv: true},
 }
 
-func newOverlay(t *testing.T, lower string) *oci.Overlay {
-	t.Helper()
-	o, err := oci.NewOverlay(lower)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := o.Remove(); err != nil {
-			t.Error(err)
-		}
-	})
-	return o
-}
-
 // env is what a program gets in both runs.
 func env(p program) []string {
 	e := []string{"PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C", "TERM=dumb"}
@@ -85,12 +67,12 @@ func inWork(p program) []string {
 
 // native runs a program in a chroot.
 func native(t *testing.T, lower, scripts string, p program) oci.Result {
-	return oci.Run(limit(p), newOverlay(t, lower).Native(nil, env(p), binds(t, p, scripts), inWork(p)...))
+	return oci.Run(limit(p), oci.TestOverlay(t, lower).Native(nil, env(p), binds(t, p, scripts), inWork(p)...))
 }
 
 // inside runs a program in a container on its own overlay.
 func inside(t *testing.T, r *oci.Runtime, lower, scripts string, p program) oci.Result {
-	o := newOverlay(t, lower)
+	o := oci.TestOverlay(t, lower)
 	if err := o.Mount(); err != nil {
 		t.Skipf("no overlay on this machine: %v", err)
 	}
@@ -106,36 +88,8 @@ func inside(t *testing.T, r *oci.Runtime, lower, scripts string, p program) oci.
 	return res
 }
 
-// prepare makes the root filesystem and the directory that is bound at /tests.
-func prepare(t *testing.T) (lower, scripts string) {
-	t.Helper()
-	oci.NeedRoot(t)
-	oci.Path(t)
-	res := oci.Run(9*time.Minute, exec.Command("./rootfs.sh", filepath.Join(oci.Top(t), ".cache")))
-	if res.Code != 0 {
-		t.Fatalf("rootfs.sh: %s", res.Out())
-	}
-	lower = strings.TrimSpace(res.Stdout)
-	scripts = oci.ShortDir(t)
-	files, err := filepath.Glob("scripts/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		if err := oci.CopyFile(f, filepath.Join(scripts, filepath.Base(f)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	build := exec.Command("go", "build", "-o", filepath.Join(scripts, "goprog"), "./goprog")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if res := oci.Run(5*time.Minute, build); res.Code != 0 {
-		t.Fatalf("go build: %s", res.Out())
-	}
-	return lower, scripts
-}
-
 func TestSoftware(t *testing.T) {
-	lower, scripts := prepare(t)
+	lower, scripts := oci.PrepareDebian(t, "./goprog")
 	var once [64]sync.Once
 	var want [64]oci.Result
 	for _, platform := range oci.Platforms() {
@@ -155,7 +109,7 @@ func TestSoftware(t *testing.T) {
 					before := r.TakeCensus()
 					g := inside(t, r, lower, scripts, p)
 					if g.Code != w.Code || g.Stdout != w.Stdout {
-						t.Errorf("code %d (want %d), timed out %v\n%s\nstderr: %s", g.Code, w.Code, g.TimedOut, diff(t, w.Stdout, g.Stdout), g.Stderr)
+						t.Errorf("code %d (want %d), timed out %v\n%s\nstderr: %s", g.Code, w.Code, g.TimedOut, oci.Diff(t, w.Stdout, g.Stdout), g.Stderr)
 					}
 					t.Logf("native %.1fs, inside %.1fs", w.Took.Seconds(), g.Took.Seconds())
 					r.NoLeaks(t, before)
@@ -163,14 +117,4 @@ func TestSoftware(t *testing.T) {
 			}
 		})
 	}
-}
-
-// diff shows what changed from the native output, in the usual form.
-func diff(t *testing.T, want, got string) string {
-	dir := oci.ShortDir(t)
-	os.WriteFile(filepath.Join(dir, "native"), []byte(want), 0o644)
-	os.WriteFile(filepath.Join(dir, "inside"), []byte(got), 0o644)
-	cmd := exec.Command("diff", "-U2", "native", "inside")
-	cmd.Dir = dir
-	return oci.Run(10*time.Second, cmd).Stdout
 }
