@@ -52,6 +52,23 @@ func outsideRun(n *oci.Netns, script string) oci.Result {
 	return oci.Run(soon, n.Command("/bin/sh", "-c", script))
 }
 
+// serveFrom serves dir, which has a file page, by HTTP at port 8080 in a namespace until the end of the
+// test, and returns when it can be fetched at addr from another.
+func serveFrom(t *testing.T, n *oci.Netns, dir string, from *oci.Netns, addr string) {
+	t.Helper()
+	server := n.Command("busybox", "httpd", "-f", "-p", "8080", "-h", dir)
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		server.Process.Kill()
+		server.Wait()
+	})
+	oci.Eventually(t, soon, "the server", func() bool {
+		return outsideRun(from, "busybox wget -q -O /dev/null http://"+addr+":8080/page").Code == 0
+	})
+}
+
 func TestNetworkPing(t *testing.T) {
 	eachNetwork(t, func(t *testing.T, r *oci.Runtime) {
 		inside, outside := veth(t)
@@ -77,17 +94,7 @@ func TestNetworkTCP(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Servers on both sides; each side fetches from the other, by both versions of IP.
-		server := outside.Command("busybox", "httpd", "-f", "-p", "8080", "-h", dir)
-		if err := server.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			server.Process.Kill()
-			server.Wait()
-		}()
-		oci.Eventually(t, soon, "the server outside", func() bool {
-			return outsideRun(outside, "busybox wget -q -O /dev/null http://127.0.0.1:8080/page").Code == 0
-		})
+		serveFrom(t, outside, dir, outside, "127.0.0.1")
 		started(t, r, sh(t, fmt.Sprintf(`busybox wget -q -O - http://%s:8080/page | cmp - /shared/page && busybox wget -q -O - http://[%s]:8080/page | cmp - /shared/page && echo fetched >/shared/f
 			exec busybox httpd -f -p 8081 -h /shared`, out4, out6), mount, in(inside)))
 		fileHas(t, filepath.Join(dir, "f"), "fetched")
@@ -371,17 +378,7 @@ func TestDoNetwork(t *testing.T) {
 		}
 		dir, _ := shared(t)
 		os.WriteFile(filepath.Join(dir, "page"), []byte("hello from far away\n"), 0o644)
-		server := world.Command("busybox", "httpd", "-f", "-p", "8080", "-h", dir)
-		if err := server.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			server.Process.Kill()
-			server.Wait()
-		}()
-		oci.Eventually(t, soon, "the server", func() bool {
-			return outsideRun(host, "busybox wget -q -O /dev/null http://198.18.9.2:8080/page").Code == 0
-		})
+		serveFrom(t, world, dir, host, "198.18.9.2")
 		do := func(args ...string) []string {
 			return append(r.Command("do").Args, args...)
 		}
@@ -462,17 +459,7 @@ func TestNetworkHost(t *testing.T) {
 		inside, outside := veth(t)
 		dir, mount := shared(t)
 		os.WriteFile(filepath.Join(dir, "page"), []byte("a page\n"), 0o644)
-		server := outside.Command("busybox", "httpd", "-f", "-p", "8080", "-h", dir)
-		if err := server.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			server.Process.Kill()
-			server.Wait()
-		}()
-		oci.Eventually(t, soon, "the server outside", func() bool {
-			return outsideRun(outside, "busybox wget -q -O /dev/null http://127.0.0.1:8080/page").Code == 0
-		})
+		serveFrom(t, outside, dir, outside, "127.0.0.1")
 		b := sh(t, fmt.Sprintf(`(busybox wget -q -O - http://%s:8080/page; busybox wget -q -O - http://[%s]:8080/page; busybox ip -o addr
 			busybox ip addr add 10.9.9.9/24 dev eth0 2>&1 || echo no change) >/shared/tmp 2>&1; mv /shared/tmp /shared/f
 			exec busybox httpd -f -p 8081 -h /shared`, out4, out6), mount, in(inside))
