@@ -53,20 +53,6 @@ func endpoint(t testing.TB, h *Host, v6 bool) *icmp.Endpoint {
 	return e
 }
 
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want(t testing.TB, got, want error) {
-	t.Helper()
-	if got != want {
-		t.Fatalf("error %v, want %v", got, want)
-	}
-}
-
 // echo is a message as ping sends it: the identifier and checksum are not its matter.
 func echo(t uint8, sequence uint16, data string) string {
 	return string([]byte{t, 0, 0xab, 0xcd, 0xff, 0xff, byte(sequence >> 8), byte(sequence)}) + data
@@ -77,12 +63,12 @@ func TestPing(t *testing.T) {
 		n := New(t, pipe.Options{}, icmp.New4, icmp.New6)
 		a, second := endpoint(t, n.A, v.v6), endpoint(t, n.A, v.v6)
 		l := Listen(t, a)
-		ok(t, SendTo(second, echo(v.request, 0, ""), To(v.other, 0)))
+		OK(t, SendTo(second, echo(v.request, 0, ""), To(v.other, 0)))
 		for i, dst := range []netip.Addr{v.other, v.lo, v.own} {
 			for _, size := range []int{0, 56, 1472, 5000} {
 				data := strings.Repeat("x", size)
 				l.Count = 0
-				ok(t, SendTo(a, echo(v.request, uint16(i), data), To(dst, 1234)))
+				OK(t, SendTo(a, echo(v.request, uint16(i), data), To(dst, 1234)))
 				n.Run()
 				got, r, err := Receive(a, tcpip.ReceiveOptions{})
 				if err != nil || len(got) != 8+size || got[0] != v.reply || got[7] != byte(i) || got[8:] != data {
@@ -114,26 +100,26 @@ func TestIdentifierIsThePort(t *testing.T) {
 	both(t, func(t *testing.T, v family) {
 		h := host(t)
 		a, b := endpoint(t, h, v.v6), endpoint(t, h, v.v6)
-		ok(t, a.Bind(tcpip.FullAddress{Port: 77}))
-		want(t, a.Bind(tcpip.FullAddress{Port: 78}), unix.EINVAL)
+		OK(t, a.Bind(tcpip.FullAddress{Port: 77}))
+		Want(t, a.Bind(tcpip.FullAddress{Port: 78}), unix.EINVAL)
 		b.Options().ReuseAddress.Store(false)
-		want(t, b.Bind(tcpip.FullAddress{Port: 77}), unix.EADDRINUSE)
+		Want(t, b.Bind(tcpip.FullAddress{Port: 77}), unix.EADDRINUSE)
 		last := endpoint(t, h, v.v6)
-		ok(t, last.Bind(tcpip.FullAddress{Port: 77}))
-		ok(t, SendTo(a, echo(v.request, 1, "z"), To(v.lo, 0)))
+		OK(t, last.Bind(tcpip.FullAddress{Port: 77}))
+		OK(t, SendTo(a, echo(v.request, 1, "z"), To(v.lo, 0)))
 		if got, _, err := Receive(last, tcpip.ReceiveOptions{}); err != nil || got[8:] != "z" {
 			t.Errorf("of two with one identifier, the last one got %q, %v", got, err)
 		}
 		last.Close()
-		want(t, b.Bind(To(v.other, 78)), unix.EADDRNOTAVAIL)
+		Want(t, b.Bind(To(v.other, 78)), unix.EADDRNOTAVAIL)
 		group := netip.MustParseAddr("224.0.0.1")
 		if v.v6 {
 			group = netip.MustParseAddr("ff05::1")
 		}
-		want(t, b.Bind(To(group, 78)), unix.EADDRNOTAVAIL)
-		ok(t, b.Bind(To(v.lo, 78)))
-		ok(t, SendTo(a, echo(v.request, 1, "x"), To(v.lo, 0)))
-		ok(t, SendTo(b, echo(v.request, 2, "y"), To(v.lo, 0)))
+		Want(t, b.Bind(To(group, 78)), unix.EADDRNOTAVAIL)
+		OK(t, b.Bind(To(v.lo, 78)))
+		OK(t, SendTo(a, echo(v.request, 1, "x"), To(v.lo, 0)))
+		OK(t, SendTo(b, echo(v.request, 2, "y"), To(v.lo, 0)))
 		for e, w := range map[*icmp.Endpoint]string{a: "x", b: "y"} {
 			got, _, err := Receive(e, tcpip.ReceiveOptions{})
 			if err != nil || got[8:] != w || got[5] != byte(e.LocalAddress().Port) {
@@ -165,11 +151,11 @@ func TestConnectedSocketHearsAll(t *testing.T) {
 	both(t, func(t *testing.T, v family) {
 		h := host(t)
 		e := endpoint(t, h, v.v6)
-		ok(t, e.Connect(To(v.other, 5)))
+		OK(t, e.Connect(To(v.other, 5)))
 		if r, err := e.RemoteAddress(); err != nil || r.Addr != v.other {
 			t.Errorf("peer %v, %v", r, err)
 		}
-		ok(t, Send(e, echo(v.request, 1, "")))
+		OK(t, Send(e, echo(v.request, 1, "")))
 		if sent := h.Sent(v.protocol); len(sent) != 1 {
 			t.Fatalf("%d packets sent", len(sent))
 		}
@@ -218,17 +204,17 @@ func TestSendErrors(t *testing.T) {
 			}
 		}
 		_, err := e.Send(&Bytes{B: []byte(request), Err: unix.EFAULT, FailAfter: 2}, tcpip.SendOptions{To: &dst})
-		want(t, err, unix.EFAULT)
+		Want(t, err, unix.EFAULT)
 		e.Options().MTUDiscovery4.Store(tcpip.MTUDiscoveryDo)
 		e.Options().MTUDiscovery6.Store(tcpip.MTUDiscoveryDo)
-		want(t, SendTo(e, echo(v.request, 1, strings.Repeat("x", 1500)), To(v.other, 0)), unix.EMSGSIZE)
-		ok(t, e.Connect(dst))
-		ok(t, e.Shutdown(tcpip.ShutdownWrite))
-		want(t, Send(e, request), unix.EPIPE)
+		Want(t, SendTo(e, echo(v.request, 1, strings.Repeat("x", 1500)), To(v.other, 0)), unix.EMSGSIZE)
+		OK(t, e.Connect(dst))
+		OK(t, e.Shutdown(tcpip.ShutdownWrite))
+		Want(t, Send(e, request), unix.EPIPE)
 		_, _, err = Receive(e, tcpip.ReceiveOptions{OutOfBand: true})
-		want(t, err, unix.EOPNOTSUPP)
+		Want(t, err, unix.EOPNOTSUPP)
 		if v.v6 {
-			want(t, e.Connect(To(Loopback4, 0)), unix.ENETUNREACH)
+			Want(t, e.Connect(To(Loopback4, 0)), unix.ENETUNREACH)
 		}
 		if e.SendQueued() != 0 {
 			t.Error("something is queued")
@@ -239,20 +225,20 @@ func TestSendErrors(t *testing.T) {
 func TestLinkErrors(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, false)
-	ok(t, e.Connect(To(Addr4(2), 0)))
+	OK(t, e.Connect(To(Addr4(2), 0)))
 	h.Wire.SetError(unix.ENOBUFS)
-	ok(t, Send(e, echo(8, 1, "")))
+	OK(t, Send(e, echo(8, 1, "")))
 	e.Options().ReceiveErrors4.Store(true)
-	want(t, Send(e, echo(8, 1, "")), unix.ENOBUFS)
+	Want(t, Send(e, echo(8, 1, "")), unix.ENOBUFS)
 }
 
 func TestErrorsOfTheNetwork(t *testing.T) {
 	both(t, func(t *testing.T, v family) {
 		h := host(t)
 		e := endpoint(t, h, v.v6)
-		ok(t, e.Connect(To(v.other, 0)))
+		OK(t, e.Connect(To(v.other, 0)))
 		request := echo(v.request, 1, "data")
-		ok(t, Send(e, request))
+		OK(t, Send(e, request))
 		about := h.Sent(v.protocol)[0]
 		h.Inject(ICMPError(v.other, v.unreachable, v.port, 0, about))
 		if e.Readiness(waiter.EventErr) == 0 {
@@ -278,10 +264,10 @@ func TestFilterAndDevice(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, false)
 	p, err := bpf.Compile([]bpf.Instruction{bpf.Stmt(bpf.LD|bpf.B|bpf.ABS, 8), bpf.Stmt(bpf.RET|bpf.A, 0)})
-	ok(t, err)
+	OK(t, err)
 	e.Options().Filter.Store(&p)
 	for _, s := range []string{"\x00dropped", "\x0acut", "\xffwhole"} {
-		ok(t, SendTo(e, echo(8, 1, s), To(Loopback4, 0)))
+		OK(t, SendTo(e, echo(8, 1, s), To(Loopback4, 0)))
 	}
 	for _, w := range []string{"\x0ac", "\xffwhole"} {
 		if got, _, err := Receive(e, tcpip.ReceiveOptions{}); err != nil || got[8:] != w {
@@ -293,7 +279,7 @@ func TestFilterAndDevice(t *testing.T) {
 		t.Errorf("%d drops", e.Drops())
 	}
 	e.Options().Filter.Store(nil)
-	ok(t, e.SetDevice(EthID))
+	OK(t, e.SetDevice(EthID))
 	h.Inject(reply(families[0], Addr4(2), e.LocalAddress().Port, true))
 	if e.Rx.Len() != 1 {
 		t.Error("the reply is lost")
@@ -314,7 +300,7 @@ func FuzzPacket(f *testing.F) {
 		e := endpoint(f, h, v.v6)
 		e.Options().ReceiveErrors4.Store(true)
 		e.Options().ReceiveErrors6.Store(true)
-		ok(f, e.Bind(tcpip.FullAddress{Port: 0xffff}))
+		OK(f, e.Bind(tcpip.FullAddress{Port: 0xffff}))
 		sockets = append(sockets, e)
 	}
 	f.Fuzz(func(t *testing.T, v6 bool, b []byte, sum bool) {

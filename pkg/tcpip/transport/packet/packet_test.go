@@ -46,20 +46,6 @@ func endpoint(t testing.TB, h *Host, cooked bool, etherType uint16) *packet.Endp
 	return e
 }
 
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want(t testing.TB, got, want error) {
-	t.Helper()
-	if got != want {
-		t.Fatalf("error %v, want %v", got, want)
-	}
-}
-
 func frame(src, dst tcpip.LinkAddress, etherType uint16, payload string) string {
 	b := make([]byte, header.EthernetSize, header.EthernetSize+len(payload))
 	header.Ethernet(b).Encode(header.EthernetFields{Source: src, Destination: dst, Type: etherType})
@@ -86,7 +72,7 @@ func TestFramesBetweenHosts(t *testing.T) {
 		{"cooked", func() error { return SendTo(cookedA, "data", to(EthID, linkB, experimental)) }},
 	} {
 		l.Count = 0
-		ok(t, c.send())
+		OK(t, c.send())
 		n.Run()
 		w := tcpip.FullAddress{NIC: EthID, Link: linkA, Protocol: experimental, PacketType: toHost}
 		if r := WantData(t, rawB, frame(linkA, linkB, experimental, "data")); r.From != w {
@@ -120,18 +106,18 @@ func TestPacketTypes(t *testing.T) {
 	h.Wire.Inject(0, foreign)
 	WantError(t, e, unix.EAGAIN)
 	m := packet.Membership{NIC: EthID, Kind: packet.MembershipPromiscuous}
-	ok(t, e.AddMembership(m))
-	ok(t, e.AddMembership(m))
+	OK(t, e.AddMembership(m))
+	OK(t, e.AddMembership(m))
 	h.Wire.Inject(0, foreign)
 	if r := WantData(t, e, "x"); r.From.PacketType != toOther {
 		t.Errorf("type %d", r.From.PacketType)
 	}
-	ok(t, e.DropMembership(m))
+	OK(t, e.DropMembership(m))
 	if !h.Eth.Promiscuous() {
 		t.Error("one of two memberships ended both")
 	}
-	ok(t, e.DropMembership(m))
-	ok(t, e.DropMembership(m))
+	OK(t, e.DropMembership(m))
+	OK(t, e.DropMembership(m))
 	if h.Eth.Promiscuous() {
 		t.Error("still promiscuous")
 	}
@@ -140,11 +126,11 @@ func TestPacketTypes(t *testing.T) {
 func TestMemberships(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, true, 0)
-	want(t, e.AddMembership(packet.Membership{NIC: 77}), unix.ENODEV)
+	Want(t, e.AddMembership(packet.Membership{NIC: 77}), unix.ENODEV)
 	for _, k := range []packet.MembershipKind{packet.MembershipMulticast, packet.MembershipAllMulti} {
-		ok(t, e.AddMembership(packet.Membership{NIC: EthID, Kind: k, Address: tcpip.LinkAddress{1}}))
+		OK(t, e.AddMembership(packet.Membership{NIC: EthID, Kind: k, Address: tcpip.LinkAddress{1}}))
 	}
-	ok(t, e.AddMembership(packet.Membership{NIC: EthID, Kind: packet.MembershipUnicast, Address: linkB}))
+	OK(t, e.AddMembership(packet.Membership{NIC: EthID, Kind: packet.MembershipUnicast, Address: linkB}))
 	if !h.Eth.AllMulticast() || !h.Eth.Promiscuous() {
 		t.Error("the interface does not know")
 	}
@@ -152,17 +138,17 @@ func TestMemberships(t *testing.T) {
 	for i := 0; err == nil && i < 1000; i++ {
 		err = e.AddMembership(packet.Membership{NIC: EthID, Kind: packet.MembershipUnicast, Address: tcpip.LinkAddress{4: byte(i >> 8), 5: byte(i)}})
 	}
-	want(t, err, unix.ENOBUFS)
+	Want(t, err, unix.ENOBUFS)
 	e.Close()
 	e.Close()
 	if h.Eth.AllMulticast() || h.Eth.Promiscuous() {
 		t.Error("memberships outlive their socket")
 	}
-	want(t, e.AddMembership(packet.Membership{NIC: EthID}), unix.EINVAL)
+	Want(t, e.AddMembership(packet.Membership{NIC: EthID}), unix.EINVAL)
 	// The interface may go first.
 	e = endpoint(t, h, true, 0)
-	ok(t, e.AddMembership(packet.Membership{NIC: EthID, Kind: packet.MembershipPromiscuous}))
-	ok(t, h.RemoveNIC(EthID))
+	OK(t, e.AddMembership(packet.Membership{NIC: EthID, Kind: packet.MembershipPromiscuous}))
+	OK(t, h.RemoveNIC(EthID))
 	e.Close()
 }
 
@@ -176,7 +162,7 @@ func TestOutgoingFrames(t *testing.T) {
 	}
 	u := udp.NewEndpoint(n.A.Stack, false)
 	defer u.Close()
-	ok(t, SendTo(u, "data", To(Addr4(2), 9)))
+	OK(t, SendTo(u, "data", To(Addr4(2), 9)))
 	n.Run()
 	types := func(e *packet.Endpoint) string {
 		var s []string
@@ -206,13 +192,13 @@ func TestOutgoingFrames(t *testing.T) {
 		t.Errorf("incoming frames: %q, want %q", got, w)
 	}
 	// A sender does not see its own, others do.
-	ok(t, SendTo(all, "x", to(EthID, linkB, experimental)))
+	OK(t, SendTo(all, "x", to(EthID, linkB, experimental)))
 	WantError(t, all, unix.EAGAIN)
 	second := endpoint(t, n.A, false, packet.EtherTypeAll)
-	ok(t, SendTo(all, "y", to(EthID, linkB, experimental)))
+	OK(t, SendTo(all, "y", to(EthID, linkB, experimental)))
 	WantData(t, second, frame(linkA, linkB, experimental, "y"))
-	ok(t, second.Bind(to(LoID, tcpip.LinkAddress{}, 0)))
-	ok(t, SendTo(all, "z", to(EthID, linkB, experimental)))
+	OK(t, second.Bind(to(LoID, tcpip.LinkAddress{}, 0)))
+	OK(t, SendTo(all, "z", to(EthID, linkB, experimental)))
 	WantError(t, second, unix.EAGAIN)
 }
 
@@ -221,8 +207,8 @@ func TestLoShowsAnEthernetHeader(t *testing.T) {
 	rawIn, rawAll, cooked := endpoint(t, h, false, header.EtherTypeIPv4), endpoint(t, h, false, packet.EtherTypeAll), endpoint(t, h, true, header.EtherTypeIPv4)
 	u := udp.NewEndpoint(h.Stack, false)
 	defer u.Close()
-	ok(t, u.Bind(To(Loopback4, 5000)))
-	ok(t, SendTo(u, "data", To(Loopback4, 5000)))
+	OK(t, u.Bind(To(Loopback4, 5000)))
+	OK(t, SendTo(u, "data", To(Loopback4, 5000)))
 	zero := tcpip.LinkAddress{}
 	read := func(e *packet.Endpoint, kind uint8) string {
 		t.Helper()
@@ -251,10 +237,10 @@ func TestLoShowsAnEthernetHeader(t *testing.T) {
 	sum := IP(Loopback4, Loopback4, header.ProtocolUDP, UDP(netip.AddrPortFrom(Loopback4, 1), netip.AddrPortFrom(Loopback4, 5000), true, []byte("data")))
 	inner = string(sum)
 	whole = frame(zero, zero, header.EtherTypeIPv4, inner)
-	ok(t, SendTo(rawIn, whole, tcpip.FullAddress{NIC: LoID}))
+	OK(t, SendTo(rawIn, whole, tcpip.FullAddress{NIC: LoID}))
 	WantData(t, u, "data")
 	WantData(t, rawAll, whole)
-	ok(t, SendTo(cooked, inner, to(LoID, zero, header.EtherTypeIPv4)))
+	OK(t, SendTo(cooked, inner, to(LoID, zero, header.EtherTypeIPv4)))
 	WantData(t, u, "data")
 }
 
@@ -267,7 +253,7 @@ func TestLinkWithoutHeader(t *testing.T) {
 	WantData(t, cooked, p)
 	h.Wire.Take()
 	for _, e := range []*packet.Endpoint{rawIP, cooked} {
-		ok(t, SendTo(e, p, to(EthID, linkB, header.EtherTypeIPv4)))
+		OK(t, SendTo(e, p, to(EthID, linkB, header.EtherTypeIPv4)))
 		sent := h.Wire.Take()
 		if len(sent) != 1 || string(sent[0].Bytes) != p {
 			t.Errorf("sent %x", sent)
@@ -284,44 +270,44 @@ func TestBind(t *testing.T) {
 	}
 	inject(experimental)
 	WantError(t, e, unix.EAGAIN)
-	want(t, e.Bind(to(77, tcpip.LinkAddress{}, experimental)), unix.ENODEV)
-	ok(t, e.Bind(to(EthID, tcpip.LinkAddress{}, experimental)))
+	Want(t, e.Bind(to(77, tcpip.LinkAddress{}, experimental)), unix.ENODEV)
+	OK(t, e.Bind(to(EthID, tcpip.LinkAddress{}, experimental)))
 	if e.LocalAddress() != to(EthID, linkA, experimental) {
 		t.Errorf("bound to %+v", e.LocalAddress())
 	}
 	inject(experimental)
 	WantData(t, e, "x")
-	ok(t, e.Bind(to(LoID, tcpip.LinkAddress{}, 0)))
+	OK(t, e.Bind(to(LoID, tcpip.LinkAddress{}, 0)))
 	inject(experimental)
 	WantError(t, e, unix.EAGAIN)
-	ok(t, e.Bind(to(0, tcpip.LinkAddress{}, experimental+1)))
+	OK(t, e.Bind(to(0, tcpip.LinkAddress{}, experimental+1)))
 	inject(experimental)
 	WantError(t, e, unix.EAGAIN)
 	inject(experimental + 1)
 	WantData(t, e, "x")
-	ok(t, e.SetDevice(EthID))
-	want(t, e.SetDevice(77), unix.ENODEV)
+	OK(t, e.SetDevice(EthID))
+	Want(t, e.SetDevice(77), unix.ENODEV)
 	if e.LocalAddress() != to(EthID, linkA, experimental+1) || e.Options().Device.Load() != int32(EthID) {
 		t.Errorf("bound to %+v", e.LocalAddress())
 	}
 	// An interface that is down is told.
 	h.Eth.SetUp(false)
 	l := Listen(t, e)
-	ok(t, e.Bind(to(EthID, tcpip.LinkAddress{}, experimental)))
+	OK(t, e.Bind(to(EthID, tcpip.LinkAddress{}, experimental)))
 	if l.Mask&waiter.EventErr == 0 || e.Readiness(waiter.EventErr) == 0 {
 		t.Error("no error is shown")
 	}
 	WantError(t, e, unix.ENETDOWN)
-	want(t, e.TakeError(), nil)
+	Want(t, e.TakeError(), nil)
 	e.Close()
-	want(t, e.Bind(to(0, tcpip.LinkAddress{}, experimental)), unix.EINVAL)
+	Want(t, e.Bind(to(0, tcpip.LinkAddress{}, experimental)), unix.EINVAL)
 }
 
 func TestInterfaceGoesDown(t *testing.T) {
 	h := host(t)
 	e, other := endpoint(t, h, true, experimental), endpoint(t, h, true, experimental)
-	ok(t, e.Bind(to(EthID, tcpip.LinkAddress{}, 0)))
-	ok(t, other.Bind(to(LoID, tcpip.LinkAddress{}, 0)))
+	OK(t, e.Bind(to(EthID, tcpip.LinkAddress{}, 0)))
+	OK(t, other.Bind(to(LoID, tcpip.LinkAddress{}, 0)))
 	down := func(want error) {
 		t.Helper()
 		if err := e.TakeError(); err != want {
@@ -329,23 +315,23 @@ func TestInterfaceGoesDown(t *testing.T) {
 		}
 	}
 	down(nil)
-	ok(t, h.Eth.SetMTU(1400))
-	ok(t, h.Eth.AddAddress(stack.Address{Prefix: netip.PrefixFrom(Addr4(5), 24)}))
+	OK(t, h.Eth.SetMTU(1400))
+	OK(t, h.Eth.AddAddress(stack.Address{Prefix: netip.PrefixFrom(Addr4(5), 24)}))
 	down(nil)
 	h.Eth.SetUp(false)
 	down(unix.ENETDOWN)
-	ok(t, h.Eth.SetMTU(1500))
+	OK(t, h.Eth.SetMTU(1500))
 	down(nil)
 	h.Eth.SetUp(true)
 	down(nil)
 	h.Wire.Inject(0, []byte(frame(linkB, linkA, experimental, "x")))
 	WantData(t, e, "x")
-	ok(t, h.RemoveNIC(EthID))
+	OK(t, h.RemoveNIC(EthID))
 	down(unix.ENETDOWN)
-	want(t, other.TakeError(), nil)
+	Want(t, other.TakeError(), nil)
 	e.Close()
 	h.Lo.SetUp(false)
-	want(t, other.TakeError(), unix.ENETDOWN)
+	Want(t, other.TakeError(), unix.ENETDOWN)
 }
 
 func TestSendErrors(t *testing.T) {
@@ -376,17 +362,17 @@ func TestSendErrors(t *testing.T) {
 		}
 	}
 	_, err := rawE.Send(&Bytes{B: make([]byte, 20), Err: unix.EFAULT, FailAfter: 3}, tcpip.SendOptions{To: &dst})
-	want(t, err, unix.EFAULT)
-	ok(t, cooked.Bind(dst))
+	Want(t, err, unix.EFAULT)
+	OK(t, cooked.Bind(dst))
 	h.Wire.Take()
-	ok(t, Send(cooked, "to nobody"))
+	OK(t, Send(cooked, "to nobody"))
 	if sent := h.Wire.Take(); len(sent) != 1 || string(sent[0].Bytes) != frame(linkA, tcpip.LinkAddress{}, experimental, "to nobody") {
 		t.Errorf("sent %x", sent)
 	}
 	h.Wire.SetError(unix.ENOBUFS)
-	want(t, Send(cooked, "x"), unix.ENOBUFS)
+	Want(t, Send(cooked, "x"), unix.ENOBUFS)
 	h.Eth.SetUp(false)
-	want(t, Send(cooked, "x"), unix.ENETDOWN)
+	Want(t, Send(cooked, "x"), unix.ENETDOWN)
 	if rawE.SendQueued() != 0 {
 		t.Error("something is queued")
 	}
@@ -396,16 +382,16 @@ func TestWhatPacketSocketsDoNot(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, false, 0)
 	_, err := e.RemoteAddress()
-	want(t, err, unix.EOPNOTSUPP)
-	want(t, e.Connect(tcpip.FullAddress{}), unix.EOPNOTSUPP)
-	want(t, e.Listen(1), unix.EOPNOTSUPP)
+	Want(t, err, unix.EOPNOTSUPP)
+	Want(t, e.Connect(tcpip.FullAddress{}), unix.EOPNOTSUPP)
+	Want(t, e.Listen(1), unix.EOPNOTSUPP)
 	_, _, err = e.Accept()
-	want(t, err, unix.EOPNOTSUPP)
-	want(t, e.Shutdown(tcpip.ShutdownRead), unix.EOPNOTSUPP)
+	Want(t, err, unix.EOPNOTSUPP)
+	Want(t, e.Shutdown(tcpip.ShutdownRead), unix.EOPNOTSUPP)
 	_, _, err = Receive(e, tcpip.ReceiveOptions{ErrorQueue: true})
-	want(t, err, unix.EAGAIN)
+	Want(t, err, unix.EAGAIN)
 	_, _, err = Receive(e, tcpip.ReceiveOptions{OutOfBand: true})
-	want(t, err, unix.EINVAL)
+	Want(t, err, unix.EINVAL)
 	if got := e.Readiness(waiter.AllEvents); got != waiter.EventOut|waiter.EventWrNorm|waiter.EventWrBand {
 		t.Errorf("ready for %#x", got)
 	}
@@ -421,7 +407,7 @@ func TestFilterCutsAndAuxdataTells(t *testing.T) {
 		}
 		// Keep as many bytes as the first of the payload says.
 		p, err := bpf.Compile([]bpf.Instruction{bpf.Stmt(bpf.LD|bpf.B|bpf.ABS, n), bpf.Stmt(bpf.RET|bpf.A, 0)})
-		ok(t, err)
+		OK(t, err)
 		e.Options().Filter.Store(&p)
 		e.Options().Timestamps.Store(true)
 		for _, s := range []string{"\x00dropped", "\x10cut after a few bytes", "\xffwhole"} {
@@ -452,7 +438,7 @@ func TestAuxdataKnowsChecksums(t *testing.T) {
 	e := endpoint(t, h, true, packet.EtherTypeAll)
 	u := udp.NewEndpoint(h.Stack, false)
 	defer u.Close()
-	ok(t, SendTo(u, "x", To(Loopback4, 9)))
+	OK(t, SendTo(u, "x", To(Loopback4, 9)))
 	if _, r, err := Receive(e, tcpip.ReceiveOptions{}); err != nil || r.Control.Auxdata.Status != packet.StatusUser|packet.StatusChecksumNotReady {
 		t.Errorf("%+v, %v", r.Control.Auxdata, err)
 	}
@@ -472,7 +458,7 @@ func TestPeekAndTruncation(t *testing.T) {
 		t.Errorf("peeked %q, %+v, %v", buf.B, r, err)
 	}
 	_, err = e.Receive(&Buffer{Room: 16, Err: unix.EFAULT}, tcpip.ReceiveOptions{Peek: true})
-	want(t, err, unix.EFAULT)
+	Want(t, err, unix.EFAULT)
 	WantData(t, e, f)
 }
 
@@ -513,7 +499,7 @@ func FuzzPacket(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, at uint32) {
 		b = b[:min(len(b), 60000)]
 		p, err := bpf.Compile([]bpf.Instruction{bpf.Stmt(bpf.LD|bpf.H|bpf.ABS, at), bpf.Stmt(bpf.RET|bpf.K, at)})
-		ok(t, err)
+		OK(t, err)
 		for i, e := range all {
 			e.Options().Filter.Store(nil)
 			if at&(1<<i) != 0 {
@@ -539,9 +525,9 @@ func FuzzPacket(f *testing.F) {
 
 func TestWriteFrame(t *testing.T) {
 	h := host(t)
-	want(t, h.Eth.WriteFrame(buffer.NewFrom(make([]byte, 13)), nil), unix.EINVAL)
+	Want(t, h.Eth.WriteFrame(buffer.NewFrom(make([]byte, 13)), nil), unix.EINVAL)
 	h.Eth.SetUp(false)
-	want(t, h.Eth.WriteFrame(buffer.NewFrom(make([]byte, 14)), nil), unix.ENETDOWN)
+	Want(t, h.Eth.WriteFrame(buffer.NewFrom(make([]byte, 14)), nil), unix.ENETDOWN)
 }
 
 func TestAuxdataKnowsVerifiedChecksums(t *testing.T) {

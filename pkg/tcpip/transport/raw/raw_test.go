@@ -53,20 +53,6 @@ func endpoint(t testing.TB, h *Host, v6 bool, protocol uint8) *raw.Endpoint {
 	return e
 }
 
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func want(t testing.TB, got, want error) {
-	t.Helper()
-	if got != want {
-		t.Fatalf("error %v, want %v", got, want)
-	}
-}
-
 // payload is what a socket received, without the IP header that IPv4's show.
 func payload(t testing.TB, v family, e *raw.Endpoint) (string, tcpip.ReceiveResult) {
 	t.Helper()
@@ -92,7 +78,7 @@ func TestPacketsOfAProtocol(t *testing.T) {
 		l := Listen(t, b)
 		for _, size := range []int{0, 1, 1480, 4000} {
 			data := strings.Repeat("x", size)
-			ok(t, SendTo(a, data, To(v.other, 0)))
+			OK(t, SendTo(a, data, To(v.other, 0)))
 			n.Run()
 			for _, e := range []*raw.Endpoint{b, second} {
 				got, r := payload(t, v, e)
@@ -118,15 +104,15 @@ func TestRawSocketsSeeWhatTransportsGet(t *testing.T) {
 		a, b := udp.NewEndpoint(h.Stack, v.v6), udp.NewEndpoint(h.Stack, v.v6)
 		defer a.Close()
 		defer b.Close()
-		ok(t, b.Bind(To(v.lo, 5000)))
-		ok(t, SendTo(a, "data", To(v.lo, 5000)))
+		OK(t, b.Bind(To(v.lo, 5000)))
+		OK(t, SendTo(a, "data", To(v.lo, 5000)))
 		got, _ := payload(t, v, e)
 		if u := header.UDP(got); len(u) != 12 || string(u[8:]) != "data" || u.DestinationPort() != 5000 {
 			t.Errorf("received %x", got)
 		}
 		WantData(t, b, "data")
 		// Peeking leaves it.
-		ok(t, SendTo(a, "data", To(v.lo, 5000)))
+		OK(t, SendTo(a, "data", To(v.lo, 5000)))
 		x, _, err := Receive(e, tcpip.ReceiveOptions{Peek: true})
 		y, _, _ := Receive(e, tcpip.ReceiveOptions{})
 		if x != y || err != nil {
@@ -156,30 +142,30 @@ func TestBoundAndConnected(t *testing.T) {
 		}
 		inject(v.other, v.own)
 		seen(1)
-		want(t, e.Bind(To(v.other, 0)), unix.EADDRNOTAVAIL)
-		ok(t, e.Bind(To(v.lo, 0)))
+		Want(t, e.Bind(To(v.other, 0)), unix.EADDRNOTAVAIL)
+		OK(t, e.Bind(To(v.lo, 0)))
 		inject(v.other, v.own)
 		seen(0)
-		ok(t, e.Bind(To(v.own, 0)))
+		OK(t, e.Bind(To(v.own, 0)))
 		inject(v.other, v.own)
 		seen(1)
-		ok(t, e.Connect(To(v.other, 0)))
+		OK(t, e.Connect(To(v.other, 0)))
 		if _, err := e.RemoteAddress(); err != unix.ENOTCONN {
 			t.Errorf("peer without a port: %v", err)
 		}
-		want(t, e.Bind(To(v.own, 0)), unix.EINVAL)
+		Want(t, e.Bind(To(v.own, 0)), unix.EINVAL)
 		inject(third, v.own)
 		seen(0)
 		inject(v.other, v.own)
 		seen(1)
-		ok(t, Send(e, "to the peer"))
+		OK(t, Send(e, "to the peer"))
 		if sent := h.Sent(experimental); len(sent) != 1 || !strings.HasSuffix(string(sent[0]), "to the peer") {
 			t.Errorf("sent %x", sent)
 		}
-		ok(t, e.Connect(tcpip.FullAddress{}))
+		OK(t, e.Connect(tcpip.FullAddress{}))
 		inject(third, v.own)
 		seen(1)
-		want(t, Send(e, "x"), unix.EDESTADDRREQ)
+		Want(t, Send(e, "x"), unix.EDESTADDRREQ)
 		if got := e.LocalAddress().Addr; got != v.own {
 			t.Errorf("bound to %v", got)
 		}
@@ -193,7 +179,7 @@ func TestBindToDevice(t *testing.T) {
 		nic  tcpip.NICID
 		seen int
 	}{{LoID, 0}, {EthID, 1}, {0, 1}} {
-		ok(t, e.SetDevice(c.nic))
+		OK(t, e.SetDevice(c.nic))
 		h.Inject(IP(Addr4(2), Addr4(1), experimental, []byte("x")))
 		if e.Rx.Len() != c.seen {
 			t.Errorf("bound to %d: %d packets", c.nic, e.Rx.Len())
@@ -202,7 +188,7 @@ func TestBindToDevice(t *testing.T) {
 			payload(t, families[0], e)
 		}
 	}
-	want(t, e.SetDevice(77), unix.ENODEV)
+	Want(t, e.SetDevice(77), unix.ENODEV)
 }
 
 func TestGroupsOfRawSockets(t *testing.T) {
@@ -211,11 +197,11 @@ func TestGroupsOfRawSockets(t *testing.T) {
 		member, other := endpoint(t, h, v.v6, experimental), endpoint(t, h, v.v6, experimental)
 		other.Options().MulticastAll4.Store(false)
 		other.Options().MulticastAll6.Store(false)
-		ok(t, member.JoinGroup(tcpip.GroupMembership{Group: v.group, NIC: EthID}))
+		OK(t, member.JoinGroup(tcpip.GroupMembership{Group: v.group, NIC: EthID}))
 		h.Inject(IP(v.other, v.group, experimental, []byte("x")))
 		payload(t, v, member)
 		WantError(t, other, unix.EAGAIN)
-		ok(t, other.Bind(To(v.group, 0)))
+		OK(t, other.Bind(To(v.group, 0)))
 	})
 }
 
@@ -284,17 +270,17 @@ func TestChecksumOption(t *testing.T) {
 	if e.ChecksumOffset() != -1 {
 		t.Errorf("offset %d by default", e.ChecksumOffset())
 	}
-	want(t, e.SetChecksumOffset(3), unix.EINVAL)
-	want(t, e.SetChecksumOffset(70000), unix.EINVAL)
-	want(t, endpoint(t, h, true, header.ProtocolICMPv6).SetChecksumOffset(2), unix.EINVAL)
-	want(t, endpoint(t, h, false, experimental).SetChecksumOffset(2), unix.ENOPROTOOPT)
-	ok(t, e.SetChecksumOffset(4))
+	Want(t, e.SetChecksumOffset(3), unix.EINVAL)
+	Want(t, e.SetChecksumOffset(70000), unix.EINVAL)
+	Want(t, endpoint(t, h, true, header.ProtocolICMPv6).SetChecksumOffset(2), unix.EINVAL)
+	Want(t, endpoint(t, h, false, experimental).SetChecksumOffset(2), unix.ENOPROTOOPT)
+	OK(t, e.SetChecksumOffset(4))
 	if e.ChecksumOffset() != 4 {
 		t.Error("the option was not kept")
 	}
 	to := To(Addr6(2), 0)
-	want(t, SendTo(e, "short", to), unix.EINVAL)
-	ok(t, SendTo(e, "datarest of it", to))
+	Want(t, SendTo(e, "short", to), unix.EINVAL)
+	OK(t, SendTo(e, "datarest of it", to))
 	sent := h.Sent(experimental)
 	if len(sent) != 1 {
 		t.Fatalf("%d packets", len(sent))
@@ -311,18 +297,18 @@ func TestChecksumOption(t *testing.T) {
 	if e.Rx.Len() != 1 || e.Drops() != 1 {
 		t.Errorf("%d received, %d dropped", e.Rx.Len(), e.Drops())
 	}
-	ok(t, e.SetChecksumOffset(-5))
+	OK(t, e.SetChecksumOffset(-5))
 	h.Inject(IP(Addr6(2), Addr6(1), experimental, p))
 	if e.Rx.Len() != 2 {
 		t.Errorf("%d received", e.Rx.Len())
 	}
 	// UDP's checksum is never 0.
 	u := endpoint(t, h, true, header.ProtocolUDP)
-	ok(t, u.SetChecksumOffset(6))
+	OK(t, u.SetChecksumOffset(6))
 	b := make([]byte, 8)
 	zero := ^checksum.Fold(checksum.PseudoHeader(header.ProtocolUDP, Addr6(1), Addr6(2), 8))
 	binary.BigEndian.PutUint16(b, zero)
-	ok(t, SendTo(u, string(b), to))
+	OK(t, SendTo(u, string(b), to))
 	if got := h.Sent(header.ProtocolUDP)[0][header.IPv6Size+6:]; got[0] != 0xff || got[1] != 0xff {
 		t.Errorf("checksum %x", got)
 	}
@@ -334,7 +320,7 @@ func TestICMPv6ChecksumIsComputed(t *testing.T) {
 	if e.ChecksumOffset() != 2 {
 		t.Errorf("offset %d", e.ChecksumOffset())
 	}
-	ok(t, SendTo(e, "\x80\x00\xff\xff\x00\x01\x00\x02ping", To(Loopback6, 0)))
+	OK(t, SendTo(e, "\x80\x00\xff\xff\x00\x01\x00\x02ping", To(Loopback6, 0)))
 	// The request and its answer.
 	for _, typ := range []byte{128, 129} {
 		if s, _, err := Receive(e, tcpip.ReceiveOptions{}); err != nil || s[0] != typ || s[8:] != "ping" {
@@ -344,7 +330,7 @@ func TestICMPv6ChecksumIsComputed(t *testing.T) {
 	if got := h.Stats().ICMP6.OutType[128].Load(); got != 1 {
 		t.Errorf("%d requests are counted", got)
 	}
-	want(t, SendTo(e, "\x80\x00\xff", To(Loopback6, 0)), unix.EINVAL)
+	Want(t, SendTo(e, "\x80\x00\xff", To(Loopback6, 0)), unix.EINVAL)
 }
 
 func TestHeaderIncluded(t *testing.T) {
@@ -356,22 +342,22 @@ func TestHeaderIncluded(t *testing.T) {
 	see := endpoint(t, h, false, experimental)
 	p := IP(netip.MustParseAddr("0.0.0.0"), Loopback4, experimental, []byte("data"))
 	header.IPv4(p).SetTTL(7)
-	ok(t, SendTo(e, string(p), To(Loopback4, 0)))
+	OK(t, SendTo(e, string(p), To(Loopback4, 0)))
 	got, r := payload(t, families[0], see)
 	if got != "data" || r.Control.TTL != 7 || r.From.Addr != Loopback4 {
 		t.Errorf("received %q from %v, %+v", got, r.From, r.Control)
 	}
 	// Nothing is received by the sender, whose protocol it is not.
 	WantError(t, e, unix.EAGAIN)
-	want(t, SendTo(e, string(p[:19]), To(Loopback4, 0)), unix.EINVAL)
+	Want(t, SendTo(e, string(p[:19]), To(Loopback4, 0)), unix.EINVAL)
 	long := IP(Addr4(1), Addr4(2), experimental, make([]byte, 1481))
-	want(t, SendTo(e, string(long), To(Addr4(2), 0)), unix.EMSGSIZE)
-	ok(t, SendTo(e, string(long[:1500]), To(Addr4(2), 0)))
-	want(t, SendTo(e, string(p), To(netip.MustParseAddr("8.8.8.8"), 0)), unix.ENETUNREACH)
+	Want(t, SendTo(e, string(long), To(Addr4(2), 0)), unix.EMSGSIZE)
+	OK(t, SendTo(e, string(long[:1500]), To(Addr4(2), 0)))
+	Want(t, SendTo(e, string(p), To(netip.MustParseAddr("8.8.8.8"), 0)), unix.ENETUNREACH)
 	// A source of others is the sender's own risk.
 	spoofed := IP(netip.MustParseAddr("9.9.9.9"), Addr4(2), experimental, nil)
 	h.Wire.Take()
-	ok(t, SendTo(e, string(spoofed), To(Addr4(2), 0)))
+	OK(t, SendTo(e, string(spoofed), To(Addr4(2), 0)))
 	if sent := h.Sent(experimental); len(sent) != 1 || header.IPv4(sent[0]).Source() != netip.MustParseAddr("9.9.9.9") {
 		t.Errorf("sent %x", sent)
 	}
@@ -379,26 +365,26 @@ func TestHeaderIncluded(t *testing.T) {
 	six := endpoint(t, h, true, header.ProtocolRaw)
 	see6 := endpoint(t, h, true, experimental)
 	p6 := IP(Loopback6, Loopback6, experimental, []byte("data"))
-	ok(t, SendTo(six, string(p6), To(Loopback6, 0)))
+	OK(t, SendTo(six, string(p6), To(Loopback6, 0)))
 	if got, _ := payload(t, families[1], see6); got != "data" {
 		t.Errorf("received %q", got)
 	}
-	want(t, SendTo(six, string(p6[:39]), To(Loopback6, 0)), unix.EINVAL)
+	Want(t, SendTo(six, string(p6[:39]), To(Loopback6, 0)), unix.EINVAL)
 }
 
 func TestIPv6PortIsAProtocol(t *testing.T) {
 	h := host(t)
 	e, any := endpoint(t, h, true, experimental), endpoint(t, h, true, header.ProtocolRaw)
 	any.Options().HeaderIncluded.Store(false)
-	ok(t, SendTo(e, "x", To(Addr6(2), 0)))
-	ok(t, SendTo(e, "x", To(Addr6(2), experimental)))
-	want(t, SendTo(e, "x", To(Addr6(2), experimental+1)), unix.EINVAL)
+	OK(t, SendTo(e, "x", To(Addr6(2), 0)))
+	OK(t, SendTo(e, "x", To(Addr6(2), experimental)))
+	Want(t, SendTo(e, "x", To(Addr6(2), experimental+1)), unix.EINVAL)
 	h.Wire.Take()
-	ok(t, SendTo(any, "x", To(Addr6(2), experimental+1)))
+	OK(t, SendTo(any, "x", To(Addr6(2), experimental+1)))
 	if sent := h.Sent(experimental + 1); len(sent) != 1 {
 		t.Errorf("sent %x", sent)
 	}
-	want(t, SendTo(any, "x", To(Addr6(2), 256)), unix.EINVAL)
+	Want(t, SendTo(any, "x", To(Addr6(2), 256)), unix.EINVAL)
 }
 
 func TestSendErrors(t *testing.T) {
@@ -406,31 +392,31 @@ func TestSendErrors(t *testing.T) {
 		h := host(t)
 		e := endpoint(t, h, v.v6, experimental)
 		to := To(v.lo, 0)
-		want(t, SendTo(e, strings.Repeat("x", 65536), to), unix.EMSGSIZE)
+		Want(t, SendTo(e, strings.Repeat("x", 65536), to), unix.EMSGSIZE)
 		_, err := e.Send(&Bytes{}, tcpip.SendOptions{To: &to, OutOfBand: true})
-		want(t, err, unix.EOPNOTSUPP)
+		Want(t, err, unix.EOPNOTSUPP)
 		_, err = e.Send(&Bytes{B: []byte("x"), Err: unix.EFAULT}, tcpip.SendOptions{To: &to})
-		want(t, err, unix.EFAULT)
+		Want(t, err, unix.EFAULT)
 		if !v.v6 {
-			want(t, SendTo(e, strings.Repeat("x", 65516), to), unix.EMSGSIZE)
-			want(t, SendTo(e, "x", To(netip.MustParseAddr("255.255.255.255"), 0)), unix.ENETUNREACH)
-			want(t, SendTo(e, "x", To(netip.MustParseAddr("192.0.2.255"), 0)), unix.EACCES)
+			Want(t, SendTo(e, strings.Repeat("x", 65516), to), unix.EMSGSIZE)
+			Want(t, SendTo(e, "x", To(netip.MustParseAddr("255.255.255.255"), 0)), unix.ENETUNREACH)
+			Want(t, SendTo(e, "x", To(netip.MustParseAddr("192.0.2.255"), 0)), unix.EACCES)
 		}
-		ok(t, e.Connect(To(v.other, 0)))
+		OK(t, e.Connect(To(v.other, 0)))
 		h.Wire.SetError(unix.ENOBUFS)
-		ok(t, Send(e, "lost"))
+		OK(t, Send(e, "lost"))
 		h.Wire.SetError(nil)
-		ok(t, e.Shutdown(tcpip.ShutdownWrite))
+		OK(t, e.Shutdown(tcpip.ShutdownWrite))
 		e.Rx.SetPending(unix.EPROTO)
-		ok(t, Send(e, "x"))
+		OK(t, Send(e, "x"))
 		e.Options().HeaderIncluded.Store(true)
 		p := string(IP(v.own, v.other, experimental, nil))
-		want(t, Send(e, p), unix.EPROTO)
-		want(t, Send(e, p), unix.EPIPE)
+		Want(t, Send(e, p), unix.EPROTO)
+		Want(t, Send(e, p), unix.EPIPE)
 		_, _, err = Receive(e, tcpip.ReceiveOptions{OutOfBand: true})
-		want(t, err, unix.EOPNOTSUPP)
+		Want(t, err, unix.EOPNOTSUPP)
 		if v.v6 {
-			want(t, SendTo(e, "x", To(Loopback4, 0)), unix.ENETUNREACH)
+			Want(t, SendTo(e, "x", To(Loopback4, 0)), unix.ENETUNREACH)
 		}
 	})
 }
@@ -444,33 +430,33 @@ func TestMore(t *testing.T) {
 			_, err := e.Send(&Bytes{B: []byte(s)}, tcpip.SendOptions{To: &to, More: true})
 			return err
 		}
-		ok(t, more("one "))
-		ok(t, more("two "))
+		OK(t, more("one "))
+		OK(t, more("two "))
 		if e.SendQueued() != 8 || e.Rx.Len() != 0 {
 			t.Errorf("%d bytes queued, %d packets received", e.SendQueued(), e.Rx.Len())
 		}
-		ok(t, SendTo(e, "three", to))
+		OK(t, SendTo(e, "three", to))
 		if got, _ := payload(t, v, e); got != "one two three" {
 			t.Errorf("received %q", got)
 		}
-		ok(t, more(""))
-		want(t, more(strings.Repeat("x", 65536)), unix.EMSGSIZE)
-		ok(t, SendTo(e, "", to))
+		OK(t, more(""))
+		Want(t, more(strings.Repeat("x", 65536)), unix.EMSGSIZE)
+		OK(t, SendTo(e, "", to))
 		if got, _ := payload(t, v, e); got != "" {
 			t.Errorf("received %q", got)
 		}
-		ok(t, more("begun"))
+		OK(t, more("begun"))
 		e.Options().MTUDiscovery4.Store(tcpip.MTUDiscoveryDo)
 		e.Options().MTUDiscovery6.Store(tcpip.MTUDiscoveryDo)
 		_, err := e.Send(&Bytes{B: make([]byte, 65535)}, tcpip.SendOptions{})
-		want(t, err, unix.EMSGSIZE)
+		Want(t, err, unix.EMSGSIZE)
 		if e.SendQueued() != 0 {
 			t.Errorf("%d bytes queued", e.SendQueued())
 		}
 		_, err = e.Send(&Bytes{}, tcpip.SendOptions{More: true})
-		want(t, err, unix.EDESTADDRREQ)
-		ok(t, e.Connect(to))
-		ok(t, more("x"))
+		Want(t, err, unix.EDESTADDRREQ)
+		OK(t, e.Connect(to))
+		OK(t, more("x"))
 	})
 }
 
@@ -487,20 +473,20 @@ func TestErrorsOfTheNetwork(t *testing.T) {
 			s.Options().ReceiveErrors4.Store(true)
 			s.Options().ReceiveErrors6.Store(true)
 		}
-		ok(t, elsewhere.Bind(To(v.lo, 0)))
-		ok(t, connected.Connect(To(v.other, 0)))
-		ok(t, SendTo(e, "some data", To(v.other, 0)))
+		OK(t, elsewhere.Bind(To(v.lo, 0)))
+		OK(t, connected.Connect(To(v.other, 0)))
+		OK(t, SendTo(e, "some data", To(v.other, 0)))
 		about := h.Sent(experimental)[0]
 		h.Inject(ICMPError(v.other, typ, soft, 0, about))
-		want(t, e.TakeError(), nil)
-		want(t, elsewhere.TakeError(), nil)
-		want(t, connected.TakeError(), nil)
+		Want(t, e.TakeError(), nil)
+		Want(t, elsewhere.TakeError(), nil)
+		Want(t, connected.TakeError(), nil)
 		data, q := WantQueuedError(t, asking)
 		if data != "some data" || q.Errno != uint32(unix.EHOSTUNREACH) || q.Destination != To(v.other, 0) || q.Type != typ || q.Code != soft {
 			t.Errorf("%q, %+v", data, q)
 		}
 		h.Inject(ICMPError(v.other, typ, hard, 0, about))
-		want(t, e.TakeError(), nil)
+		Want(t, e.TakeError(), nil)
 		if connected.TakeError() == nil || asking.Readiness(waiter.EventErr) == 0 {
 			t.Error("a hard error was not told")
 		}
@@ -514,7 +500,7 @@ func TestFilterSeesTheHeader(t *testing.T) {
 	p, err := bpf.Compile([]bpf.Instruction{
 		bpf.Stmt(bpf.LD|bpf.B|bpf.ABS, 9), bpf.Jump(bpf.JMP|bpf.JEQ|bpf.K, experimental, 1, 0), bpf.Stmt(bpf.RET|bpf.K, 0),
 		bpf.Stmt(bpf.LD|bpf.B|bpf.ABS, 20), bpf.Stmt(bpf.RET|bpf.A, 0)})
-	ok(t, err)
+	OK(t, err)
 	e.Options().Filter.Store(&p)
 	for _, s := range []string{"\x00dropped", "\x17cut", "\xffwhole"} {
 		h.Inject(IP(Addr4(2), Addr4(1), experimental, []byte(s)))
@@ -553,7 +539,7 @@ func TestReassembledPacketsHaveAHeader(t *testing.T) {
 		n := New(t, pipe.Options{}, udp.New)
 		a, b := endpoint(t, n.A, v.v6, experimental), endpoint(t, n.B, v.v6, experimental)
 		data := strings.Repeat("0123456789", 500)
-		ok(t, SendTo(a, data, To(v.other, 0)))
+		OK(t, SendTo(a, data, To(v.other, 0)))
 		n.Run()
 		if got, _ := payload(t, v, b); got != data {
 			t.Errorf("received %d bytes", len(got))
@@ -579,7 +565,7 @@ func FuzzPacket(f *testing.F) {
 		e.SetChecksumOffset(int(at))
 		sender.SetChecksumOffset(int(at))
 		p, err := bpf.Compile([]bpf.Instruction{bpf.Stmt(bpf.LD|bpf.B|bpf.ABS, uint32(at)), bpf.Stmt(bpf.RET|bpf.K, uint32(at))})
-		ok(t, err)
+		OK(t, err)
 		if at&1 != 0 {
 			e.Options().Filter.Store(&p)
 		}
@@ -619,9 +605,9 @@ func TestPacketsWithoutANetworkHeader(t *testing.T) {
 func TestErrorAfterMore(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, false, experimental)
-	ok(t, e.Connect(To(Addr4(2), 0)))
+	OK(t, e.Connect(To(Addr4(2), 0)))
 	_, err := e.Send(&Bytes{B: []byte("x")}, tcpip.SendOptions{More: true})
-	ok(t, err)
+	OK(t, err)
 	h.Wire.SetError(unix.ENETDOWN)
-	want(t, Send(e, "y"), unix.ENETDOWN)
+	Want(t, Send(e, "y"), unix.ENETDOWN)
 }

@@ -42,7 +42,7 @@ type pair struct {
 func newPair(t testing.TB, v family) *pair {
 	h := host(t)
 	p := &pair{a: endpoint(t, h, v.v6), b: bound(t, h, v.v6, v.lo, 5000), to: To(v.lo, 5000)}
-	ok(t, p.a.Connect(p.to))
+	OK(t, p.a.Connect(p.to))
 	return p
 }
 
@@ -110,7 +110,7 @@ func BenchmarkSend(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			h := NewHost(b, capture.Options{Offload: c.offload, Discard: true}, udp.New)
 			e := endpoint(b, h, false)
-			ok(b, e.Connect(To(Addr4(2), 5000)))
+			OK(b, e.Connect(To(Addr4(2), 5000)))
 			o := tcpip.SendOptions{Control: tcpip.SendControl{SegmentSize: c.segment}}
 			var src source
 			b.ReportAllocs()

@@ -31,18 +31,18 @@ func TestClosedPortRefusesTheConnected(t *testing.T) {
 		h := host(t)
 		e := endpoint(t, h, v.v6)
 		l := Listen(t, e)
-		ok(t, e.Connect(To(v.lo, 9)))
-		ok(t, Send(e, "x"))
+		OK(t, e.Connect(To(v.lo, 9)))
+		OK(t, Send(e, "x"))
 		if l.Mask&waiter.EventErr == 0 || e.Readiness(waiter.EventErr) == 0 {
 			t.Error("no error is shown")
 		}
 		WantError(t, e, unix.ECONNREFUSED)
 		WantError(t, e, unix.EAGAIN)
-		ok(t, Send(e, "x"))
-		want(t, Send(e, "not sent"), unix.ECONNREFUSED)
-		ok(t, Send(e, "x"))
-		want(t, e.TakeError(), unix.ECONNREFUSED)
-		want(t, e.TakeError(), nil)
+		OK(t, Send(e, "x"))
+		Want(t, Send(e, "not sent"), unix.ECONNREFUSED)
+		OK(t, Send(e, "x"))
+		Want(t, e.TakeError(), unix.ECONNREFUSED)
+		Want(t, e.TakeError(), nil)
 		if e.Readiness(waiter.EventErr) != 0 {
 			t.Error("an error is shown")
 		}
@@ -51,11 +51,11 @@ func TestClosedPortRefusesTheConnected(t *testing.T) {
 		}
 		// An error comes before data, and a bad destination before an error.
 		peer := bound(t, h, v.v6, v.lo, 5000)
-		ok(t, e.Connect(To(v.lo, 5000)))
-		ok(t, SendTo(peer, "data", e.LocalAddress()))
+		OK(t, e.Connect(To(v.lo, 5000)))
+		OK(t, SendTo(peer, "data", e.LocalAddress()))
 		peer.Close()
-		ok(t, Send(e, "x"))
-		want(t, SendTo(e, "x", To(v.lo, 0)), unix.EINVAL)
+		OK(t, Send(e, "x"))
+		Want(t, SendTo(e, "x", To(v.lo, 0)), unix.EINVAL)
 		WantError(t, e, unix.ECONNREFUSED)
 		WantData(t, e, "data")
 	})
@@ -65,9 +65,9 @@ func TestClosedPortIsNothingToTheUnconnected(t *testing.T) {
 	both(t, func(t *testing.T, v family) {
 		h := host(t)
 		e := endpoint(t, h, v.v6)
-		ok(t, SendTo(e, "x", To(v.lo, 9)))
+		OK(t, SendTo(e, "x", To(v.lo, 9)))
 		WantError(t, e, unix.EAGAIN)
-		want(t, e.TakeError(), nil)
+		Want(t, e.TakeError(), nil)
 	})
 }
 
@@ -76,9 +76,9 @@ func TestErrorQueue(t *testing.T) {
 		h := host(t)
 		e := endpoint(t, h, v.v6)
 		recvErr(e, v)
-		ok(t, SendTo(e, "first", To(v.lo, 9)))
-		want(t, SendTo(e, "kept back", To(v.lo, 10)), unix.ECONNREFUSED)
-		ok(t, SendTo(e, "second", To(v.lo, 10)))
+		OK(t, SendTo(e, "first", To(v.lo, 9)))
+		Want(t, SendTo(e, "kept back", To(v.lo, 10)), unix.ECONNREFUSED)
+		OK(t, SendTo(e, "second", To(v.lo, 10)))
 		if e.Readiness(waiter.EventErr) == 0 {
 			t.Error("no error is shown")
 		}
@@ -87,7 +87,7 @@ func TestErrorQueue(t *testing.T) {
 			t.Errorf("%q, %+v, want %+v", data, q, w)
 		}
 		// The pending error is that of the next one now.
-		want(t, e.TakeError(), unix.ECONNREFUSED)
+		Want(t, e.TakeError(), unix.ECONNREFUSED)
 		if e.Readiness(waiter.EventErr) == 0 {
 			t.Error("the queue is not shown")
 		}
@@ -97,16 +97,16 @@ func TestErrorQueue(t *testing.T) {
 		if err != nil || string(buf.B) != "sec" || r.N != 3 || r.MessageLen != 6 || r.From != To(v.lo, 10) {
 			t.Errorf("%q, %+v, %v", buf.B, r, err)
 		}
-		want(t, e.TakeError(), nil)
+		Want(t, e.TakeError(), nil)
 		if e.Readiness(waiter.EventErr) != 0 {
 			t.Error("an error is shown")
 		}
-		ok(t, SendTo(e, "lost", To(v.lo, 9)))
+		OK(t, SendTo(e, "lost", To(v.lo, 9)))
 		_, err = e.Receive(&Buffer{Room: 9, Err: unix.EFAULT}, tcpip.ReceiveOptions{ErrorQueue: true})
-		want(t, err, unix.EFAULT)
+		Want(t, err, unix.EFAULT)
 		e.TakeError()
 		// A last one taken from the queue is not pending any more.
-		ok(t, SendTo(e, "third", To(v.lo, 9)))
+		OK(t, SendTo(e, "third", To(v.lo, 9)))
 		WantQueuedError(t, e)
 		WantError(t, e, unix.EAGAIN)
 	})
@@ -119,7 +119,7 @@ func TestErrorQueueIsBounded(t *testing.T) {
 	e.Options().ReceiveBuffer.Store(4096)
 	for range 100 {
 		e.TakeError()
-		ok(t, SendTo(e, strings.Repeat("x", 200), To(Loopback4, 9)))
+		OK(t, SendTo(e, strings.Repeat("x", 200), To(Loopback4, 9)))
 		if e.Rx.Memory() > 4096 {
 			t.Fatalf("%d bytes of memory", e.Rx.Memory())
 		}
@@ -179,13 +179,13 @@ func TestErrorsOfTheNetwork(t *testing.T) {
 		for _, asked := range []bool{false, true} {
 			h := host(t)
 			e := endpoint(t, h, c.v6)
-			ok(t, e.Connect(To(v.other, 5000)))
+			OK(t, e.Connect(To(v.other, 5000)))
 			want := c.plain
 			if asked {
 				recvErr(e, v)
 				want = c.asked
 			}
-			ok(t, Send(e, strings.Repeat("payload", 200)))
+			OK(t, Send(e, strings.Repeat("payload", 200)))
 			about := h.Sent(header.ProtocolUDP)[0]
 			h.Inject(ICMPError(v.other, c.typ, c.code, c.rest, about[:min(len(about), 548)]))
 			if got := e.TakeError(); got != want {
@@ -204,18 +204,18 @@ func TestErrorsAboutOthersDatagramsAreIgnored(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, false)
 	recvErr(e, families[0])
-	ok(t, e.Connect(To(Addr4(2), 5000)))
-	ok(t, Send(e, "x"))
+	OK(t, e.Connect(To(Addr4(2), 5000)))
+	OK(t, Send(e, "x"))
 	about := h.Sent(header.ProtocolUDP)[0]
 	about[21]++ // the source port
 	h.Inject(ICMPError(Addr4(2), 3, 3, 0, about))
 	about[21]--
 	about[23]++ // the destination port
 	h.Inject(ICMPError(Addr4(2), 3, 3, 0, about))
-	want(t, e.TakeError(), nil)
+	Want(t, e.TakeError(), nil)
 	about[23]--
 	h.Inject(ICMPError(Addr4(2), 3, 3, 0, about))
-	want(t, e.TakeError(), unix.ECONNREFUSED)
+	Want(t, e.TakeError(), unix.ECONNREFUSED)
 }
 
 func TestPathMTUModes(t *testing.T) {
@@ -238,7 +238,7 @@ func TestPathMTUModes(t *testing.T) {
 		h := host(t)
 		e := endpoint(t, h, false)
 		e.Options().MTUDiscovery4.Store(c.mode)
-		ok(t, e.Connect(To(Addr4(2), 5000)))
+		OK(t, e.Connect(To(Addr4(2), 5000)))
 		if err := Send(e, strings.Repeat("x", size)); err != c.first {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -271,20 +271,20 @@ func TestTooLongDatagramIsExplained(t *testing.T) {
 		e := endpoint(t, h, v.v6)
 		e.Options().MTUDiscovery4.Store(tcpip.MTUDiscoveryDo)
 		e.Options().MTUDiscovery6.Store(tcpip.MTUDiscoveryDo)
-		ok(t, e.Connect(To(v.other, 5000)))
-		want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
+		OK(t, e.Connect(To(v.other, 5000)))
+		Want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
 		recvErr(e, v)
-		want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
+		Want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
 		data, q := WantQueuedError(t, e)
 		if w := (tcpip.QueuedError{Errno: uint32(unix.EMSGSIZE), Origin: 1, Info: 1500, Destination: To(v.other, 5000)}); data != "" || q != w {
 			t.Errorf("%q, %+v, want %+v", data, q, w)
 		}
 		// It was an error of the call, not of the socket, and comes before that.
-		want(t, e.TakeError(), nil)
+		Want(t, e.TakeError(), nil)
 		e.Rx.SetPending(unix.EPROTO)
-		want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
+		Want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
 		WantQueuedError(t, e)
-		want(t, Send(e, "x"), unix.EPROTO)
+		Want(t, Send(e, "x"), unix.EPROTO)
 		// Without a peer, IPv4 does not say the port; options take their part.
 		u := endpoint(t, h, v.v6)
 		recvErr(u, v)
@@ -297,14 +297,14 @@ func TestTooLongDatagramIsExplained(t *testing.T) {
 			n = 65528
 			w.Info, w.Destination.Port = 1500, 5000
 		}
-		want(t, SendTo(u, strings.Repeat("x", n), To(v.other, 5000)), unix.EMSGSIZE)
+		Want(t, SendTo(u, strings.Repeat("x", n), To(v.other, 5000)), unix.EMSGSIZE)
 		if _, q := WantQueuedError(t, u); q != w {
 			t.Errorf("%+v, want %+v", q, w)
 		}
 		e.Options().MTUDiscovery6.Store(tcpip.MTUDiscoveryWant)
 		e.Options().DontFragment6.Store(true)
 		if v.v6 {
-			want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
+			Want(t, Send(e, strings.Repeat("x", 1473)), unix.EMSGSIZE)
 			WantQueuedError(t, e)
 		}
 	})
@@ -314,16 +314,16 @@ func TestFullLink(t *testing.T) {
 	both(t, func(t *testing.T, v family) {
 		h := host(t)
 		e := endpoint(t, h, v.v6)
-		ok(t, e.Connect(To(v.other, 5000)))
+		OK(t, e.Connect(To(v.other, 5000)))
 		h.Wire.SetError(unix.ENOBUFS)
-		ok(t, Send(e, "lost"))
+		OK(t, Send(e, "lost"))
 		recvErr(e, v)
-		want(t, Send(e, "lost, and known"), unix.ENOBUFS)
+		Want(t, Send(e, "lost, and known"), unix.ENOBUFS)
 		if got := stats(h, v); got.SndbufErrors.Load() != 2 || got.OutDatagrams.Load() != 0 {
 			t.Errorf("%d SndbufErrors, %d sent", got.SndbufErrors.Load(), got.OutDatagrams.Load())
 		}
 		h.Wire.SetError(unix.ENETDOWN)
-		want(t, Send(e, "x"), unix.ENETDOWN)
+		Want(t, Send(e, "x"), unix.ENETDOWN)
 	})
 }
 
@@ -373,10 +373,10 @@ func TestSourceQuenchIsIgnored(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, false)
 	recvErr(e, families[0])
-	ok(t, e.Connect(To(Addr4(2), 5000)))
+	OK(t, e.Connect(To(Addr4(2), 5000)))
 	// RFC 6633 section 4. Package ipv4 does not even tell.
 	e.HandleError(stack.TransportID{RemoteAddr: Addr4(2), RemotePort: 5000}, stack.TransportError{Origin: 2, Type: header.ICMPv4SourceQuench, Errno: unix.EPROTO}, nil)
-	want(t, e.TakeError(), nil)
+	Want(t, e.TakeError(), nil)
 }
 
 func TestImpossibleOptionsAreTooLong(t *testing.T) {
@@ -386,7 +386,7 @@ func TestImpossibleOptionsAreTooLong(t *testing.T) {
 	o.Mu.Lock()
 	o.IPOptions4 = make([]byte, 44)
 	o.Mu.Unlock()
-	want(t, SendTo(e, "x", To(Loopback4, 9)), unix.EMSGSIZE)
+	Want(t, SendTo(e, "x", To(Loopback4, 9)), unix.EMSGSIZE)
 }
 
 func TestNeighbourThatIsNotThereIsASoftError(t *testing.T) {
@@ -394,10 +394,10 @@ func TestNeighbourThatIsNotThereIsASoftError(t *testing.T) {
 	plain, asking := endpoint(t, h, false), endpoint(t, h, false)
 	asking.Options().ReceiveErrors4.Store(true)
 	for _, e := range []*udp.Endpoint{plain, asking} {
-		ok(t, e.Connect(To(Addr4(9), 5000)))
-		ok(t, Send(e, "x"))
+		OK(t, e.Connect(To(Addr4(9), 5000)))
+		OK(t, Send(e, "x"))
 	}
 	h.Clock.Advance(10e9)
 	Eventually(t, "the error", func() bool { return asking.TakeError() == unix.EHOSTUNREACH })
-	want(t, plain.TakeError(), nil)
+	Want(t, plain.TakeError(), nil)
 }

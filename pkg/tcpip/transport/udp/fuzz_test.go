@@ -58,11 +58,11 @@ func FuzzPacket(f *testing.F) {
 			recvErr(e, v)
 			e.SetGRO(i&1 != 0)
 			e.SetNoChecksumRX(i&2 != 0)
-			ok(f, e.Bind(To(netip.Addr{}, 5000)))
+			OK(f, e.Bind(To(netip.Addr{}, 5000)))
 			if i == 3 {
-				ok(f, e.Connect(To(v.other, 1234)))
+				OK(f, e.Connect(To(v.other, 1234)))
 			}
-			ok(f, e.JoinGroup(tcpip.GroupMembership{Group: v.group, NIC: EthID}))
+			OK(f, e.JoinGroup(tcpip.GroupMembership{Group: v.group, NIC: EthID}))
 			all = append(all, e)
 		}
 	}

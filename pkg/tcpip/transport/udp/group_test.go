@@ -33,14 +33,14 @@ func TestGroupByWireAndLoop(t *testing.T) {
 		second := endpoint(t, n.B, v.v6)
 		there.Options().ReuseAddress.Store(true)
 		member := tcpip.GroupMembership{Group: v.group, NIC: EthID}
-		send := func(s string) { t.Helper(); ok(t, SendTo(sender, s, To(v.group, 5000))); n.Run() }
+		send := func(s string) { t.Helper(); OK(t, SendTo(sender, s, To(v.group, 5000))); n.Run() }
 
 		send("nobody is a member")
 		WantError(t, here, unix.EAGAIN)
 		WantError(t, there, unix.EAGAIN)
 
-		ok(t, here.JoinGroup(member))
-		ok(t, there.JoinGroup(member))
+		OK(t, here.JoinGroup(member))
+		OK(t, there.JoinGroup(member))
 		n.Run()
 		send("all")
 		r := WantData(t, there, "all")
@@ -59,7 +59,7 @@ func TestGroupByWireAndLoop(t *testing.T) {
 		}
 		WantError(t, here, unix.EAGAIN)
 
-		ok(t, there.LeaveGroup(member))
+		OK(t, there.LeaveGroup(member))
 		n.Run()
 		send("nobody again")
 		WantError(t, there, unix.EAGAIN)
@@ -76,10 +76,10 @@ func TestGroupOfTTLZeroStaysHere(t *testing.T) {
 		sender.Options().MulticastHopLimit.Store(0)
 		here, there := bound(t, n.A, v.v6, v.any, 5000), bound(t, n.B, v.v6, v.any, 5000)
 		member := tcpip.GroupMembership{Group: v.group, NIC: EthID}
-		ok(t, here.JoinGroup(member))
-		ok(t, there.JoinGroup(member))
+		OK(t, here.JoinGroup(member))
+		OK(t, there.JoinGroup(member))
 		n.Run()
-		ok(t, SendTo(sender, "x", To(v.group, 5000)))
+		OK(t, SendTo(sender, "x", To(v.group, 5000)))
 		n.Run()
 		WantData(t, here, "x")
 		WantError(t, there, unix.EAGAIN)
@@ -102,18 +102,18 @@ func TestAllMembersGetACopy(t *testing.T) {
 			} else if i == 2 {
 				a = v.own
 			}
-			ok(t, e.Bind(To(a, 5000)))
+			OK(t, e.Bind(To(a, 5000)))
 			all = append(all, e)
 		}
 		member := tcpip.GroupMembership{Group: v.group, NIC: EthID}
-		ok(t, all[0].JoinGroup(member))
+		OK(t, all[0].JoinGroup(member))
 		// Number 3 is not a member and says that it does not care for others' groups.
 		all[3].Options().MulticastAll4.Store(false)
 		all[3].Options().MulticastAll6.Store(false)
 		// Number 4 is a member, but not for this sender.
-		ok(t, all[4].JoinGroup(member))
-		ok(t, all[4].BlockSource(tcpip.GroupMembership{Group: v.group, NIC: EthID, Source: v.own}))
-		ok(t, SendTo(sender, "x", To(v.group, 5000)))
+		OK(t, all[4].JoinGroup(member))
+		OK(t, all[4].BlockSource(tcpip.GroupMembership{Group: v.group, NIC: EthID, Source: v.own}))
+		OK(t, SendTo(sender, "x", To(v.group, 5000)))
 		for i, e := range all {
 			if i < 2 {
 				WantData(t, e, "x")
@@ -121,8 +121,8 @@ func TestAllMembersGetACopy(t *testing.T) {
 				WantError(t, e, unix.EAGAIN)
 			}
 		}
-		ok(t, all[4].UnblockSource(tcpip.GroupMembership{Group: v.group, NIC: EthID, Source: v.own}))
-		ok(t, SendTo(sender, "y", To(v.group, 5000)))
+		OK(t, all[4].UnblockSource(tcpip.GroupMembership{Group: v.group, NIC: EthID, Source: v.own}))
+		OK(t, SendTo(sender, "y", To(v.group, 5000)))
 		WantData(t, all[4], "y")
 	})
 }
@@ -136,24 +136,24 @@ func TestGroupBySource(t *testing.T) {
 		of := func(a netip.Addr) tcpip.GroupMembership {
 			return tcpip.GroupMembership{Group: v.group, NIC: EthID, Source: a}
 		}
-		send := func() { t.Helper(); ok(t, SendTo(sender, "x", To(v.group, 5000))) }
-		ok(t, e.JoinGroup(of(v.other)))
+		send := func() { t.Helper(); OK(t, SendTo(sender, "x", To(v.group, 5000))) }
+		OK(t, e.JoinGroup(of(v.other)))
 		send()
 		WantError(t, e, unix.EAGAIN)
-		ok(t, e.JoinGroup(of(v.own)))
+		OK(t, e.JoinGroup(of(v.own)))
 		send()
 		WantData(t, e, "x")
-		want(t, e.JoinGroup(of(v.own)), unix.EADDRNOTAVAIL)
-		want(t, e.BlockSource(of(v.own)), unix.EINVAL)
-		ok(t, e.LeaveGroup(of(v.own)))
+		Want(t, e.JoinGroup(of(v.own)), unix.EADDRNOTAVAIL)
+		Want(t, e.BlockSource(of(v.own)), unix.EINVAL)
+		OK(t, e.LeaveGroup(of(v.own)))
 		send()
 		WantError(t, e, unix.EAGAIN)
-		want(t, e.LeaveGroup(of(v.own)), unix.EADDRNOTAVAIL)
-		ok(t, e.LeaveGroup(of(v.other)))
+		Want(t, e.LeaveGroup(of(v.own)), unix.EADDRNOTAVAIL)
+		OK(t, e.LeaveGroup(of(v.other)))
 		if h.Eth.InGroup(v.group) {
 			t.Error("a member of no source is a member still")
 		}
-		want(t, e.LeaveGroup(of(v.other)), unix.EINVAL)
+		Want(t, e.LeaveGroup(of(v.other)), unix.EINVAL)
 	})
 }
 
@@ -167,36 +167,36 @@ func TestMembershipErrors(t *testing.T) {
 		notGroup := tcpip.GroupMembership{Group: v.own, NIC: EthID, Source: v.other}
 		nowhere := tcpip.GroupMembership{Group: v.group, NIC: 77, Source: v.other}
 
-		want(t, e.LeaveGroup(m), unix.EADDRNOTAVAIL)
-		want(t, e.JoinGroup(notGroup), unix.EINVAL)
-		want(t, e.BlockSource(notGroup), unix.EINVAL)
-		want(t, e.LeaveGroup(notGroup), unix.EINVAL)
-		want(t, e.JoinGroup(nowhere), unix.ENODEV)
-		want(t, e.BlockSource(nowhere), unix.ENODEV)
-		want(t, e.LeaveGroup(nowhere), unix.ENODEV)
-		want(t, e.BlockSource(src), unix.EINVAL)
-		want(t, e.UnblockSource(src), unix.EINVAL)
-		want(t, e.SetSourceFilter(m, true, []netip.Addr{v.other}), unix.EINVAL)
-		want(t, e.SetSourceFilter(m, true, nil), unix.EADDRNOTAVAIL)
-		want(t, e.SetSourceFilter(notGroup, true, nil), unix.EINVAL)
-		want(t, e.SetSourceFilter(nowhere, true, nil), unix.ENODEV)
+		Want(t, e.LeaveGroup(m), unix.EADDRNOTAVAIL)
+		Want(t, e.JoinGroup(notGroup), unix.EINVAL)
+		Want(t, e.BlockSource(notGroup), unix.EINVAL)
+		Want(t, e.LeaveGroup(notGroup), unix.EINVAL)
+		Want(t, e.JoinGroup(nowhere), unix.ENODEV)
+		Want(t, e.BlockSource(nowhere), unix.ENODEV)
+		Want(t, e.LeaveGroup(nowhere), unix.ENODEV)
+		Want(t, e.BlockSource(src), unix.EINVAL)
+		Want(t, e.UnblockSource(src), unix.EINVAL)
+		Want(t, e.SetSourceFilter(m, true, []netip.Addr{v.other}), unix.EINVAL)
+		Want(t, e.SetSourceFilter(m, true, nil), unix.EADDRNOTAVAIL)
+		Want(t, e.SetSourceFilter(notGroup, true, nil), unix.EINVAL)
+		Want(t, e.SetSourceFilter(nowhere, true, nil), unix.ENODEV)
 		_, _, err := e.SourceFilter(m)
-		want(t, err, unix.EADDRNOTAVAIL)
+		Want(t, err, unix.EADDRNOTAVAIL)
 		_, _, err = e.SourceFilter(notGroup)
-		want(t, err, unix.EINVAL)
+		Want(t, err, unix.EINVAL)
 		_, _, err = e.SourceFilter(nowhere)
-		want(t, err, unix.ENODEV)
+		Want(t, err, unix.ENODEV)
 
-		ok(t, e.JoinGroup(m))
-		want(t, e.JoinGroup(m), unix.EADDRINUSE)
-		want(t, e.UnblockSource(src), unix.EADDRNOTAVAIL)
-		ok(t, e.BlockSource(src))
-		want(t, e.BlockSource(src), unix.EADDRNOTAVAIL)
-		want(t, e.JoinGroup(src), unix.EINVAL)
-		want(t, e.LeaveGroup(src), unix.EINVAL)
-		ok(t, e.UnblockSource(src))
+		OK(t, e.JoinGroup(m))
+		Want(t, e.JoinGroup(m), unix.EADDRINUSE)
+		Want(t, e.UnblockSource(src), unix.EADDRNOTAVAIL)
+		OK(t, e.BlockSource(src))
+		Want(t, e.BlockSource(src), unix.EADDRNOTAVAIL)
+		Want(t, e.JoinGroup(src), unix.EINVAL)
+		Want(t, e.LeaveGroup(src), unix.EINVAL)
+		OK(t, e.UnblockSource(src))
 		// It has had a list of sources to be blocked, so it keeps that mode.
-		want(t, e.JoinGroup(src), unix.EINVAL)
+		Want(t, e.JoinGroup(src), unix.EINVAL)
 
 		limit := 10
 		if v.v6 {
@@ -212,16 +212,16 @@ func TestMembershipErrors(t *testing.T) {
 				t.Errorf("blocking source %d: %v", i, err)
 			}
 		}
-		want(t, e.SetSourceFilter(m, false, many), unix.ENOBUFS)
-		ok(t, e.SetSourceFilter(m, true, many[:3]))
+		Want(t, e.SetSourceFilter(m, false, many), unix.ENOBUFS)
+		OK(t, e.SetSourceFilter(m, true, many[:3]))
 		if include, list, err := e.SourceFilter(m); !include || len(list) != 3 || list[2] != many[2] || err != nil {
 			t.Errorf("sources %v %v, %v", include, list, err)
 		}
-		ok(t, e.SetSourceFilter(m, false, nil))
+		OK(t, e.SetSourceFilter(m, false, nil))
 		if include, list, err := e.SourceFilter(m); include || len(list) != 0 || err != nil {
 			t.Errorf("sources %v %v, %v", include, list, err)
 		}
-		ok(t, e.SetSourceFilter(m, true, nil))
+		OK(t, e.SetSourceFilter(m, true, nil))
 		if h.Eth.InGroup(v.group) {
 			t.Error("a member of no source is a member still")
 		}
@@ -245,12 +245,12 @@ func TestInterfaceWithoutTheProtocol(t *testing.T) {
 	st := stack.New(stack.Config{Networks: []func(*stack.Stack) stack.NetworkProtocol{ipv4.New}, Transports: []func(*stack.Stack) stack.TransportProtocol{udp.New}})
 	defer st.Close()
 	lo, err := st.CreateNIC(LoID, "lo", loopback.New())
-	ok(t, err)
+	OK(t, err)
 	lo.SetUp(true)
 	e := udp.NewEndpoint(st, true)
 	defer e.Close()
-	want(t, e.JoinGroup(tcpip.GroupMembership{Group: families[1].group, NIC: LoID}), unix.EAFNOSUPPORT)
-	want(t, e.LeaveGroup(tcpip.GroupMembership{Group: families[1].group, NIC: LoID}), unix.EADDRNOTAVAIL)
+	Want(t, e.JoinGroup(tcpip.GroupMembership{Group: families[1].group, NIC: LoID}), unix.EAFNOSUPPORT)
+	Want(t, e.LeaveGroup(tcpip.GroupMembership{Group: families[1].group, NIC: LoID}), unix.EADDRNOTAVAIL)
 }
 
 func TestInterfaceOfAMembership(t *testing.T) {
@@ -258,29 +258,29 @@ func TestInterfaceOfAMembership(t *testing.T) {
 	e := endpoint(t, h, false)
 	g := families[0].group
 	by := func(a netip.Addr) tcpip.GroupMembership { return tcpip.GroupMembership{Group: g, InterfaceAddr: a} }
-	want(t, e.JoinGroup(by(Addr4(9))), unix.ENODEV)
-	ok(t, e.JoinGroup(by(Loopback4)))
+	Want(t, e.JoinGroup(by(Addr4(9))), unix.ENODEV)
+	OK(t, e.JoinGroup(by(Loopback4)))
 	if !h.Lo.InGroup(g) || h.Eth.InGroup(g) {
 		t.Error("127.0.0.1 is not lo")
 	}
 	// Without one, it is that of the route.
-	ok(t, e.JoinGroup(by(netip.Addr{})))
+	OK(t, e.JoinGroup(by(netip.Addr{})))
 	if !h.Eth.InGroup(g) {
 		t.Error("the route was not asked")
 	}
-	want(t, e.LeaveGroup(by(Addr4(9))), unix.EADDRNOTAVAIL)
-	want(t, e.LeaveGroup(tcpip.GroupMembership{Group: Addr4(9)}), unix.EADDRNOTAVAIL)
-	ok(t, e.LeaveGroup(by(netip.MustParseAddr("0.0.0.0"))))
+	Want(t, e.LeaveGroup(by(Addr4(9))), unix.EADDRNOTAVAIL)
+	Want(t, e.LeaveGroup(tcpip.GroupMembership{Group: Addr4(9)}), unix.EADDRNOTAVAIL)
+	OK(t, e.LeaveGroup(by(netip.MustParseAddr("0.0.0.0"))))
 	if h.Eth.InGroup(g) || !h.Lo.InGroup(g) {
 		t.Error("another interface's was left")
 	}
-	ok(t, e.LeaveGroup(by(Loopback4)))
-	want(t, e.LeaveGroup(by(Loopback4)), unix.EADDRNOTAVAIL)
-	ok(t, e.JoinGroup(tcpip.GroupMembership{Group: g, NIC: EthID}))
-	ok(t, h.RemoveNIC(EthID))
+	OK(t, e.LeaveGroup(by(Loopback4)))
+	Want(t, e.LeaveGroup(by(Loopback4)), unix.EADDRNOTAVAIL)
+	OK(t, e.JoinGroup(tcpip.GroupMembership{Group: g, NIC: EthID}))
+	OK(t, h.RemoveNIC(EthID))
 	// Neither an interface nor a route.
-	want(t, e.JoinGroup(by(netip.Addr{})), unix.ENODEV)
-	want(t, e.LeaveGroup(by(netip.Addr{})), unix.ENODEV)
+	Want(t, e.JoinGroup(by(netip.Addr{})), unix.ENODEV)
+	Want(t, e.LeaveGroup(by(netip.Addr{})), unix.ENODEV)
 	e.Close()
 }
 
@@ -289,29 +289,29 @@ func TestBroadcast(t *testing.T) {
 	a := endpoint(t, n.A, false)
 	b, c := bound(t, n.B, false, netip.Addr{}, 5000), endpoint(t, n.B, false)
 	subnet, all := netip.MustParseAddr("192.0.2.255"), netip.MustParseAddr("255.255.255.255")
-	want(t, SendTo(a, "x", To(subnet, 5000)), unix.EACCES)
+	Want(t, SendTo(a, "x", To(subnet, 5000)), unix.EACCES)
 	a.Options().Broadcast.Store(true)
-	ok(t, SendTo(a, "x", To(subnet, 5000)))
+	OK(t, SendTo(a, "x", To(subnet, 5000)))
 	n.Run()
 	if r := WantData(t, b, "x"); r.Control.Destination != subnet || r.Control.LocalAddr != Addr4(2) || r.From.Addr != Addr4(1) {
 		t.Errorf("from %v, %+v", r.From, r.Control)
 	}
 	to := To(all, 5000)
 	_, err := a.Send(&Bytes{B: []byte("y")}, tcpip.SendOptions{To: &to, Control: tcpip.SendControl{HasPacketInfo: true, NIC: EthID}})
-	ok(t, err)
+	OK(t, err)
 	n.Run()
 	WantData(t, b, "y")
-	ok(t, c.Bind(To(subnet, 5001)))
-	ok(t, SendTo(a, "z", To(subnet, 5001)))
+	OK(t, c.Bind(To(subnet, 5001)))
+	OK(t, SendTo(a, "z", To(subnet, 5001)))
 	n.Run()
 	WantData(t, c, "z")
 	// What is bound to a broadcast address sends from its own.
-	ok(t, SendTo(c, "from", To(Addr4(1), a.LocalAddress().Port)))
+	OK(t, SendTo(c, "from", To(Addr4(1), a.LocalAddress().Port)))
 	n.Run()
 	if r := WantData(t, a, "from"); r.From.Addr != Addr4(2) {
 		t.Errorf("from %v", r.From)
 	}
-	ok(t, a.Connect(To(subnet, 5000)))
+	OK(t, a.Connect(To(subnet, 5000)))
 }
 
 func TestMulticastSourceAndInterfaceOptions(t *testing.T) {
@@ -322,14 +322,14 @@ func TestMulticastSourceAndInterfaceOptions(t *testing.T) {
 	o.Mu.Lock()
 	o.MulticastSource = Addr4(1)
 	o.Mu.Unlock()
-	ok(t, SendTo(e, "x", To(g, 5000)))
+	OK(t, SendTo(e, "x", To(g, 5000)))
 	sent := h.Sent(header.ProtocolUDP)
 	if len(sent) != 1 || header.IPv4(sent[0]).Source() != Addr4(1) {
 		t.Errorf("sent %x", sent)
 	}
 	multicastBy(e, LoID)
 	lo := bound(t, h, false, netip.Addr{}, 5000)
-	ok(t, lo.JoinGroup(tcpip.GroupMembership{Group: g, NIC: LoID}))
-	ok(t, SendTo(e, "x", To(g, 5000)))
+	OK(t, lo.JoinGroup(tcpip.GroupMembership{Group: g, NIC: LoID}))
+	OK(t, SendTo(e, "x", To(g, 5000)))
 	WantData(t, lo, "x")
 }

@@ -26,7 +26,7 @@ func TestControlOfReceivedDatagrams(t *testing.T) {
 		to := To(v.other, 5000)
 		c := tcpip.SendControl{HasTTL: true, TTL: 33, HasTOS: true, TOS: 0x48}
 		_, err := a.Send(&Bytes{B: []byte("x")}, tcpip.SendOptions{To: &to, Control: c})
-		ok(t, err)
+		OK(t, err)
 		n.Run()
 		got := WantData(t, b, "x").Control
 		label := got.FlowLabel
@@ -38,7 +38,7 @@ func TestControlOfReceivedDatagrams(t *testing.T) {
 			t.Errorf("got %+v, want %+v", got, w)
 		}
 		// By the socket's options, and by default.
-		ok(t, SendTo(a, "x", to))
+		OK(t, SendTo(a, "x", to))
 		o := a.Options()
 		for _, x := range []interface{ Store(int32) }{&o.TTL, &o.HopLimit} {
 			x.Store(9)
@@ -46,7 +46,7 @@ func TestControlOfReceivedDatagrams(t *testing.T) {
 		for _, x := range []interface{ Store(uint32) }{&o.TOS, &o.TrafficClass} {
 			x.Store(4)
 		}
-		ok(t, SendTo(a, "y", to))
+		OK(t, SendTo(a, "y", to))
 		n.Run()
 		if got := WantData(t, b, "x").Control; got.TTL != 64 || got.TOS != 0 {
 			t.Errorf("by default: %+v", got)
@@ -69,20 +69,20 @@ func equal(a, b tcpip.ReceiveControl) bool {
 func TestPacketInfoChoosesSource(t *testing.T) {
 	h := host(t)
 	second := netip.MustParseAddr("192.0.2.77")
-	ok(t, h.Eth.AddAddress(stack.Address{Prefix: netip.PrefixFrom(second, 24)}))
+	OK(t, h.Eth.AddAddress(stack.Address{Prefix: netip.PrefixFrom(second, 24)}))
 	e, to := endpoint(t, h, false), To(Addr4(2), 5000)
 	_, err := e.Send(&Bytes{}, tcpip.SendOptions{To: &to, Control: tcpip.SendControl{HasPacketInfo: true, Source: second}})
-	ok(t, err)
+	OK(t, err)
 	if sent := h.Sent(header.ProtocolUDP); header.IPv4(sent[0]).Source() != second {
 		t.Errorf("sent %x", sent)
 	}
 	// IPv6 sockets are told when it contradicts the socket's device.
 	e6, to6 := endpoint(t, h, true), To(Addr6(2), 5000)
-	ok(t, e6.SetDevice(EthID))
+	OK(t, e6.SetDevice(EthID))
 	_, err = e6.Send(&Bytes{}, tcpip.SendOptions{To: &to6, Control: tcpip.SendControl{HasPacketInfo: true, NIC: LoID}})
-	want(t, err, unix.EINVAL)
+	Want(t, err, unix.EINVAL)
 	_, err = e6.Send(&Bytes{}, tcpip.SendOptions{To: &to6, Control: tcpip.SendControl{HasPacketInfo: true, NIC: EthID}})
-	ok(t, err)
+	OK(t, err)
 }
 
 func TestIPOptionsBothWays(t *testing.T) {
@@ -93,14 +93,14 @@ func TestIPOptionsBothWays(t *testing.T) {
 	o.Mu.Lock()
 	o.IPOptions4 = record
 	o.Mu.Unlock()
-	ok(t, SendTo(a, "x", To(Loopback4, 5000)))
+	OK(t, SendTo(a, "x", To(Loopback4, 5000)))
 	r := WantData(t, b, "x")
 	if got := r.Control.IPOptions; len(got) != 8 || got[0] != 7 {
 		t.Errorf("options %x", got)
 	}
 	// They leave less room.
-	want(t, SendTo(a, strings.Repeat("x", 65507), To(Loopback4, 5000)), unix.EMSGSIZE)
-	ok(t, SendTo(a, strings.Repeat("x", 65499), To(Loopback4, 5000)))
+	Want(t, SendTo(a, strings.Repeat("x", 65507), To(Loopback4, 5000)), unix.EMSGSIZE)
+	OK(t, SendTo(a, strings.Repeat("x", 65499), To(Loopback4, 5000)))
 	WantData(t, b, strings.Repeat("x", 65499))
 }
 
@@ -152,7 +152,7 @@ func TestChecksumsOfSentDatagrams(t *testing.T) {
 		for _, offload := range []stack.Capabilities{0, stack.CapTXChecksum} {
 			h := NewHost(t, capture.Options{Offload: offload}, udp.New)
 			e := endpoint(t, h, v.v6)
-			ok(t, e.Connect(To(v.other, 5000)))
+			OK(t, e.Connect(To(v.other, 5000)))
 			sent := func() (capture.Sent, header.UDP, uint32) {
 				t.Helper()
 				s := h.Wire.Take()[0]
@@ -162,7 +162,7 @@ func TestChecksumsOfSentDatagrams(t *testing.T) {
 				}
 				return s, u, checksum.PseudoHeader(header.ProtocolUDP, v.own, v.other, uint32(len(u)))
 			}
-			ok(t, Send(e, "odd"))
+			OK(t, Send(e, "odd"))
 			s, u, pseudo := sent()
 			if offload != 0 {
 				if s.Checksum != buffer.ChecksumPartial || u.Checksum() != checksum.Fold(pseudo) {
@@ -172,13 +172,13 @@ func TestChecksumsOfSentDatagrams(t *testing.T) {
 				t.Errorf("checksum %#x, %v", u.Checksum(), s.Checksum)
 			}
 			e.Options().NoChecksum.Store(true) // IPv4's
-			ok(t, Send(e, "x"))
+			OK(t, Send(e, "x"))
 			if _, u, _ = sent(); (u.Checksum() == 0) != !v.v6 {
 				t.Errorf("SO_NO_CHECK: %#x", u.Checksum())
 			}
 			e.Options().NoChecksum.Store(false)
 			e.SetNoChecksumTX(true) // IPv6's
-			ok(t, Send(e, "x"))
+			OK(t, Send(e, "x"))
 			if _, u, _ = sent(); (u.Checksum() == 0) != v.v6 || !e.NoChecksumTX() {
 				t.Errorf("UDP_NO_CHECK6_TX: %#x", u.Checksum())
 			}
@@ -189,9 +189,9 @@ func TestChecksumsOfSentDatagrams(t *testing.T) {
 func TestFragmentsHaveAWholeChecksum(t *testing.T) {
 	h := NewHost(t, capture.Options{Offload: stack.CapTXChecksum}, udp.New)
 	e := endpoint(t, h, false)
-	ok(t, e.Connect(To(Addr4(2), 5000)))
+	OK(t, e.Connect(To(Addr4(2), 5000)))
 	data := strings.Repeat("data", 1000)
-	ok(t, Send(e, data))
+	OK(t, Send(e, data))
 	var whole []byte
 	for _, p := range h.Sent(header.ProtocolUDP) {
 		whole = append(whole, header.IPv4(p).Payload()...)
@@ -219,45 +219,45 @@ func TestCork(t *testing.T) {
 		if a.SendQueued() != 16 {
 			t.Errorf("%d bytes are queued", a.SendQueued())
 		}
-		ok(t, SendTo(a, "three", To(v.lo, 5000)))
+		OK(t, SendTo(a, "three", To(v.lo, 5000)))
 		WantData(t, b, "one two three")
 		WantError(t, c, unix.EAGAIN)
 		if a.SendQueued() != 0 {
 			t.Errorf("%d bytes are queued", a.SendQueued())
 		}
-		ok(t, a.SetCork(true))
+		OK(t, a.SetCork(true))
 		if !a.Cork() {
 			t.Error("the option was not kept")
 		}
-		ok(t, SendTo(a, "four ", To(v.lo, 5000)))
-		ok(t, SendTo(a, "", To(v.lo, 5000)))
-		ok(t, SendTo(a, "five", To(v.lo, 5000)))
-		ok(t, a.SetCork(true))
+		OK(t, SendTo(a, "four ", To(v.lo, 5000)))
+		OK(t, SendTo(a, "", To(v.lo, 5000)))
+		OK(t, SendTo(a, "five", To(v.lo, 5000)))
+		OK(t, a.SetCork(true))
 		WantError(t, b, unix.EAGAIN)
-		ok(t, a.SetCork(false))
+		OK(t, a.SetCork(false))
 		WantData(t, b, "four five")
-		ok(t, a.SetCork(true))
-		ok(t, a.SetCork(false))
+		OK(t, a.SetCork(true))
+		OK(t, a.SetCork(false))
 		WantError(t, b, unix.EAGAIN)
 		more("pushed", To(v.lo, 5000))
-		ok(t, a.SetCork(false))
+		OK(t, a.SetCork(false))
 		WantData(t, b, "pushed")
 
 		// A failure drops what was begun.
 		more("begun", To(v.lo, 5000))
 		_, err := a.Send(&Bytes{B: make([]byte, 65530)}, tcpip.SendOptions{})
-		want(t, err, unix.EMSGSIZE)
+		Want(t, err, unix.EMSGSIZE)
 		if a.SendQueued() != 0 {
 			t.Errorf("%d bytes are queued", a.SendQueued())
 		}
 		_, err = a.Send(&Bytes{B: []byte("x")}, tcpip.SendOptions{More: true})
-		want(t, err, unix.EDESTADDRREQ)
+		Want(t, err, unix.EDESTADDRREQ)
 		_, err = a.Send(&Bytes{B: []byte("x"), Err: unix.EFAULT}, tcpip.SendOptions{More: true})
-		want(t, err, unix.EFAULT)
+		Want(t, err, unix.EFAULT)
 		_, err = a.Send(&Bytes{B: []byte("x")}, tcpip.SendOptions{To: &tcpip.FullAddress{Addr: v.other, Port: 5}, More: true})
-		ok(t, err)
+		OK(t, err)
 		h.Wire.SetError(unix.ENETDOWN)
-		want(t, SendTo(a, "y", To(v.lo, 5000)), unix.ENETDOWN)
+		Want(t, SendTo(a, "y", To(v.lo, 5000)), unix.ENETDOWN)
 		more("left", To(v.lo, 5000))
 		a.Close()
 		WantError(t, b, unix.EAGAIN)
@@ -301,7 +301,7 @@ func TestSegmentsByWire(t *testing.T) {
 func TestSegmentsByLoStayWhole(t *testing.T) {
 	h := host(t)
 	a, b := endpoint(t, h, false), bound(t, h, false, Loopback4, 5000)
-	ok(t, a.SetSegmentSize(1000))
+	OK(t, a.SetSegmentSize(1000))
 	if a.SegmentSize() != 1000 {
 		t.Error("the option was not kept")
 	}
@@ -310,18 +310,18 @@ func TestSegmentsByLoStayWhole(t *testing.T) {
 		t.Error("the option was not kept")
 	}
 	data := strings.Repeat("x", 64000)
-	ok(t, SendTo(a, data, To(Loopback4, 5000)))
+	OK(t, SendTo(a, data, To(Loopback4, 5000)))
 	if r := WantData(t, b, data); r.Control.SegmentSize != 1000 {
 		t.Errorf("segments of %d bytes", r.Control.SegmentSize)
 	}
 	// What is not longer than a segment is a datagram.
-	ok(t, SendTo(a, data[:1000], To(Loopback4, 5000)))
+	OK(t, SendTo(a, data[:1000], To(Loopback4, 5000)))
 	if r := WantData(t, b, data[:1000]); r.Control.SegmentSize != 0 {
 		t.Errorf("segments of %d bytes", r.Control.SegmentSize)
 	}
 	// Without GRO each segment is charged its own size, not that of all.
 	b.SetGRO(false)
-	ok(t, SendTo(a, data, To(Loopback4, 5000)))
+	OK(t, SendTo(a, data, To(Loopback4, 5000)))
 	if b.Rx.Len() != 64 || b.Rx.Memory() > 64*2700 {
 		t.Errorf("%d datagrams, %d bytes of memory", b.Rx.Len(), b.Rx.Memory())
 	}
@@ -331,30 +331,30 @@ func TestSegmentErrors(t *testing.T) {
 	both(t, func(t *testing.T, v family) {
 		h := host(t)
 		e := endpoint(t, h, v.v6)
-		ok(t, e.Connect(To(v.other, 5000)))
+		OK(t, e.Connect(To(v.other, 5000)))
 		send := func(n, segment int) error {
 			_, err := e.Send(&Bytes{B: make([]byte, n)}, tcpip.SendOptions{Control: tcpip.SendControl{SegmentSize: uint16(segment)}})
 			return err
 		}
-		want(t, e.SetSegmentSize(-1), unix.EINVAL)
-		want(t, e.SetSegmentSize(65536), unix.EINVAL)
-		ok(t, send(128, 1))
-		want(t, send(129, 1), unix.EINVAL)
+		Want(t, e.SetSegmentSize(-1), unix.EINVAL)
+		Want(t, e.SetSegmentSize(65536), unix.EINVAL)
+		OK(t, send(128, 1))
+		Want(t, send(129, 1), unix.EINVAL)
 		most := 1472
 		if v.v6 {
 			most = 1452
 		}
-		ok(t, send(3000, most))
-		want(t, send(3000, most+1), unix.EMSGSIZE)
-		want(t, send(65535, 1000), unix.EMSGSIZE)
+		OK(t, send(3000, most))
+		Want(t, send(3000, most+1), unix.EMSGSIZE)
+		Want(t, send(65535, 1000), unix.EMSGSIZE)
 		e.Rx.SetPending(unix.EPROTO)
-		want(t, send(129, 1), unix.EPROTO)
+		Want(t, send(129, 1), unix.EPROTO)
 		h.Wire.SetError(unix.ENETDOWN)
-		want(t, send(300, 100), unix.ENETDOWN)
+		Want(t, send(300, 100), unix.ENETDOWN)
 		h.Wire.SetError(nil)
 		e.Options().NoChecksum.Store(true)
 		e.SetNoChecksumTX(true)
-		want(t, send(300, 100), unix.EINVAL)
-		ok(t, send(100, 100))
+		Want(t, send(300, 100), unix.EINVAL)
+		OK(t, send(100, 100))
 	})
 }

@@ -24,7 +24,7 @@ func TestConcurrentSendersLoseNothingSilently(t *testing.T) {
 	var failed atomic.Int32
 	for range senders {
 		a := endpoint(t, h, false)
-		ok(t, a.Connect(To(Loopback4, 5000)))
+		OK(t, a.Connect(To(Loopback4, 5000)))
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -73,7 +73,7 @@ func TestConcurrentSendersLoseNothingSilently(t *testing.T) {
 func TestEverythingAtOnce(t *testing.T) {
 	h := host(t)
 	e, peer := endpoint(t, h, true), bound(t, h, false, Loopback4, 5000)
-	ok(t, e.Bind(To(netip.Addr{}, 6000)))
+	OK(t, e.Bind(To(netip.Addr{}, 6000)))
 	m := tcpip.GroupMembership{Group: families[0].group, NIC: EthID}
 	do := []func(i int){
 		func(int) { SendTo(e, "x", To(Loopback4, 5000)) },

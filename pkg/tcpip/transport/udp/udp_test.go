@@ -52,23 +52,8 @@ func endpoint(t testing.TB, h *Host, v6 bool) *udp.Endpoint {
 func bound(t testing.TB, h *Host, v6 bool, a netip.Addr, port uint16) *udp.Endpoint {
 	t.Helper()
 	e := endpoint(t, h, v6)
-	ok(t, e.Bind(To(a, port)))
+	OK(t, e.Bind(To(a, port)))
 	return e
-}
-
-func ok(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// want fails the test if got is another error.
-func want(t testing.TB, got, want error) {
-	t.Helper()
-	if got != want {
-		t.Fatalf("error %v, want %v", got, want)
-	}
 }
 
 func stats(h *Host, v family) *stack.UDPStats {
@@ -90,12 +75,12 @@ func TestDatagramsByLo(t *testing.T) {
 	both(t, func(t *testing.T, v family) {
 		h := host(t)
 		a, b := endpoint(t, h, v.v6), bound(t, h, v.v6, v.lo, 5000)
-		ok(t, SendTo(a, "hello", To(v.lo, 5000)))
+		OK(t, SendTo(a, "hello", To(v.lo, 5000)))
 		r := WantData(t, b, "hello")
 		if a.LocalAddress().Port != r.From.Port || r.From.Addr != v.lo || r.From.NIC != 0 {
 			t.Errorf("from %+v", r.From)
 		}
-		ok(t, SendTo(b, "back", r.From))
+		OK(t, SendTo(b, "back", r.From))
 		WantData(t, a, "back")
 		WantError(t, a, unix.EAGAIN)
 		s := stats(h, v)
@@ -112,14 +97,14 @@ func TestDatagramsByWire(t *testing.T) {
 			a, b := endpoint(t, n.A, v.v6), bound(t, n.B, v.v6, v.other, 5000)
 			for _, size := range []int{0, 1, 2, 1471, 1472, 1473, 9001, 65507} {
 				data := strings.Repeat("x", size)
-				ok(t, SendTo(a, data, To(v.other, 5000)))
+				OK(t, SendTo(a, data, To(v.other, 5000)))
 				n.Run()
 				r := WantData(t, b, data)
 				if r.From.Addr != v.own {
 					t.Fatalf("from %v", r.From.Addr)
 				}
 			}
-			ok(t, SendTo(b, "back", To(v.own, a.LocalAddress().Port)))
+			OK(t, SendTo(b, "back", To(v.own, a.LocalAddress().Port)))
 			n.Run()
 			WantData(t, a, "back")
 		})
@@ -129,33 +114,33 @@ func TestDatagramsByWire(t *testing.T) {
 func TestLinkLocalAddressesNeedAnInterface(t *testing.T) {
 	n := New(t, pipe.Options{}, udp.New)
 	a, b := endpoint(t, n.A, true), endpoint(t, n.B, true)
-	want(t, b.Bind(To(LinkLocal(2), 5000)), unix.EINVAL)
-	want(t, b.Bind(tcpip.FullAddress{Addr: LinkLocal(2), Port: 5000, NIC: 77}), unix.ENODEV)
-	want(t, b.Bind(tcpip.FullAddress{Addr: LinkLocal(2), Port: 5000, NIC: LoID}), unix.EADDRNOTAVAIL)
-	ok(t, b.Bind(tcpip.FullAddress{Addr: LinkLocal(2), Port: 5000, NIC: EthID}))
+	Want(t, b.Bind(To(LinkLocal(2), 5000)), unix.EINVAL)
+	Want(t, b.Bind(tcpip.FullAddress{Addr: LinkLocal(2), Port: 5000, NIC: 77}), unix.ENODEV)
+	Want(t, b.Bind(tcpip.FullAddress{Addr: LinkLocal(2), Port: 5000, NIC: LoID}), unix.EADDRNOTAVAIL)
+	OK(t, b.Bind(tcpip.FullAddress{Addr: LinkLocal(2), Port: 5000, NIC: EthID}))
 	if got := b.LocalAddress(); got.NIC != EthID || got.Addr != LinkLocal(2) {
 		t.Errorf("bound to %+v", got)
 	}
-	want(t, a.Connect(To(LinkLocal(2), 5000)), unix.EINVAL)
+	Want(t, a.Connect(To(LinkLocal(2), 5000)), unix.EINVAL)
 	to := tcpip.FullAddress{Addr: LinkLocal(2), Port: 5000, NIC: EthID}
-	ok(t, SendTo(a, "x", to))
+	OK(t, SendTo(a, "x", to))
 	n.Run()
 	if r := WantData(t, b, "x"); r.From.NIC != EthID || r.From.Addr != LinkLocal(1) {
 		t.Errorf("from %+v", r.From)
 	}
-	ok(t, a.Connect(to))
-	ok(t, Send(a, "y"))
+	OK(t, a.Connect(to))
+	OK(t, Send(a, "y"))
 	n.Run()
 	r := WantData(t, b, "y")
-	ok(t, b.Connect(r.From))
-	ok(t, Send(b, "z"))
+	OK(t, b.Connect(r.From))
+	OK(t, Send(b, "z"))
 	n.Run()
 	WantData(t, a, "z")
 	if r, err := a.RemoteAddress(); err != nil || r != to {
 		t.Errorf("peer %+v, %v", r, err)
 	}
 	// Its scope is a link of its own.
-	want(t, a.Connect(tcpip.FullAddress{Addr: LinkLocal(9), Port: 5000, NIC: LoID}), unix.EINVAL)
+	Want(t, a.Connect(tcpip.FullAddress{Addr: LinkLocal(9), Port: 5000, NIC: LoID}), unix.EINVAL)
 }
 
 func TestSendErrors(t *testing.T) {
@@ -196,7 +181,7 @@ func TestSendErrors(t *testing.T) {
 		if !v.v6 {
 			six := To(Loopback6, 9)
 			_, err := e.Send(&Bytes{}, tcpip.SendOptions{To: &six})
-			want(t, err, unix.EAFNOSUPPORT)
+			Want(t, err, unix.EAFNOSUPPORT)
 		}
 		// Whatever failed, a port was taken: as bind to any would.
 		if e.LocalAddress().Port == 0 {
@@ -239,7 +224,7 @@ func TestBindErrors(t *testing.T) {
 			if got.Port == 0 || got.Addr.IsValid() && c.addr.IsValid() && got.Addr != c.addr {
 				t.Errorf("%s: bound to %v", c.name, got)
 			}
-			want(t, e.Bind(To(c.addr, 0)), unix.EINVAL)
+			Want(t, e.Bind(To(c.addr, 0)), unix.EINVAL)
 		} else if e.LocalAddress() != (tcpip.FullAddress{}) {
 			t.Errorf("%s: bound to %v all the same", c.name, e.LocalAddress())
 		}
@@ -247,8 +232,8 @@ func TestBindErrors(t *testing.T) {
 	}
 	e := endpoint(t, h, false)
 	e.Options().FreeBind.Store(true)
-	ok(t, e.Bind(To(Addr4(77), 4000)))
-	want(t, endpoint(t, h, false).Bind(To(Addr4(77), 4000)), unix.EADDRNOTAVAIL)
+	OK(t, e.Bind(To(Addr4(77), 4000)))
+	Want(t, endpoint(t, h, false).Bind(To(Addr4(77), 4000)), unix.EADDRNOTAVAIL)
 }
 
 func TestPortsConflict(t *testing.T) {
@@ -284,7 +269,7 @@ func TestPortsConflict(t *testing.T) {
 			return e, e.Bind(To(netip.MustParseAddr(s.addr), 7000))
 		}
 		a, err := make(c.a)
-		ok(t, err)
+		OK(t, err)
 		b, err := make(c.b)
 		if err != c.want {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
@@ -304,33 +289,33 @@ func TestConnect(t *testing.T) {
 		if _, err := e.RemoteAddress(); err != unix.ENOTCONN {
 			t.Fatalf("peer of nobody: %v", err)
 		}
-		ok(t, e.Connect(To(v.lo, 5000)))
+		OK(t, e.Connect(To(v.lo, 5000)))
 		me := e.LocalAddress()
 		if me.Addr != v.lo || me.Port == 0 {
 			t.Errorf("local address %v", me)
 		}
-		ok(t, Send(e, "to the peer"))
+		OK(t, Send(e, "to the peer"))
 		WantData(t, peer, "to the peer")
-		ok(t, SendTo(e, "past it", To(v.lo, 5001)))
+		OK(t, SendTo(e, "past it", To(v.lo, 5001)))
 		WantData(t, other, "past it")
 		// Only the peer is heard.
-		ok(t, SendTo(other, "no", me))
+		OK(t, SendTo(other, "no", me))
 		WantError(t, e, unix.EAGAIN)
-		ok(t, SendTo(peer, "yes", me))
+		OK(t, SendTo(peer, "yes", me))
 		WantData(t, e, "yes")
 		// Another peer.
-		ok(t, e.Connect(To(v.lo, 5001)))
-		ok(t, SendTo(other, "now", me))
+		OK(t, e.Connect(To(v.lo, 5001)))
+		OK(t, SendTo(other, "now", me))
 		WantData(t, e, "now")
-		ok(t, SendTo(peer, "no more", me))
+		OK(t, SendTo(peer, "no more", me))
 		WantError(t, e, unix.EAGAIN)
-		want(t, e.Bind(To(v.lo, 0)), unix.EINVAL)
+		Want(t, e.Bind(To(v.lo, 0)), unix.EINVAL)
 		// Nobody: what was not asked for is given up.
-		ok(t, e.Connect(tcpip.FullAddress{}))
+		OK(t, e.Connect(tcpip.FullAddress{}))
 		if got := e.LocalAddress(); got != (tcpip.FullAddress{}) {
 			t.Errorf("local address %v after the connection", got)
 		}
-		want(t, Send(e, "x"), unix.EDESTADDRREQ)
+		Want(t, Send(e, "x"), unix.EDESTADDRREQ)
 	})
 }
 
@@ -351,17 +336,17 @@ func TestDisconnectKeepsWhatBindChose(t *testing.T) {
 			{"address", v.lo, 0, true, false, false},
 		} {
 			e := bound(t, h, v.v6, c.addr, c.port)
-			ok(t, e.Connect(To(v.lo, 5000)))
-			ok(t, e.Connect(tcpip.FullAddress{}))
+			OK(t, e.Connect(To(v.lo, 5000)))
+			OK(t, e.Connect(tcpip.FullAddress{}))
 			got := e.LocalAddress()
 			if (got.Addr == v.lo) != c.keptAddr || (got.Port != 0) != c.keptPort {
 				t.Errorf("%s: %v after the connection", c.name, got)
 			}
 			if c.reachables {
-				ok(t, SendTo(other, "all are heard again", To(v.lo, c.port)))
+				OK(t, SendTo(other, "all are heard again", To(v.lo, c.port)))
 				WantData(t, e, "all are heard again")
 			} else {
-				ok(t, e.Bind(To(v.lo, 6002)))
+				OK(t, e.Bind(To(v.lo, 6002)))
 			}
 		}
 	})
@@ -371,15 +356,15 @@ func TestConnectToAnyIsThisHost(t *testing.T) {
 	both(t, func(t *testing.T, v family) {
 		h := host(t)
 		e, peer := endpoint(t, h, v.v6), bound(t, h, v.v6, v.lo, 5000)
-		ok(t, e.Connect(To(v.any, 5000)))
+		OK(t, e.Connect(To(v.any, 5000)))
 		if r, err := e.RemoteAddress(); err != nil || r.Addr != v.lo {
 			t.Errorf("peer %v, %v", r, err)
 		}
-		ok(t, Send(e, "x"))
+		OK(t, Send(e, "x"))
 		WantData(t, peer, "x")
-		ok(t, SendTo(e, "y", To(v.any, 5000)))
+		OK(t, SendTo(e, "y", To(v.any, 5000)))
 		WantData(t, peer, "y")
-		ok(t, SendTo(e, "z", tcpip.FullAddress{Port: 5000}))
+		OK(t, SendTo(e, "z", tcpip.FullAddress{Port: 5000}))
 		WantData(t, peer, "z")
 	})
 }
@@ -387,11 +372,11 @@ func TestConnectToAnyIsThisHost(t *testing.T) {
 func TestConnectedToPortZeroHasNoPeerName(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, false)
-	ok(t, e.Connect(To(Loopback4, 0)))
+	OK(t, e.Connect(To(Loopback4, 0)))
 	if _, err := e.RemoteAddress(); err != unix.ENOTCONN {
 		t.Errorf("peer: %v", err)
 	}
-	ok(t, Send(e, "x"))
+	OK(t, Send(e, "x"))
 }
 
 func TestConnectErrors(t *testing.T) {
@@ -416,7 +401,7 @@ func TestConnectErrors(t *testing.T) {
 		e := endpoint(t, h, c.v6)
 		e.Options().V6Only.Store(c.only)
 		if c.bind != "" {
-			ok(t, e.Bind(To(netip.MustParseAddr(c.bind), 0)))
+			OK(t, e.Bind(To(netip.MustParseAddr(c.bind), 0)))
 		}
 		to := To(netip.MustParseAddr(c.to), 9)
 		if err := e.Connect(to); err != c.want {
@@ -437,34 +422,34 @@ func TestDualStackSocket(t *testing.T) {
 	h := host(t)
 	dual := bound(t, h, true, netip.Addr{}, 5000)
 	four, six := endpoint(t, h, false), endpoint(t, h, true)
-	ok(t, SendTo(four, "4", To(Loopback4, 5000)))
+	OK(t, SendTo(four, "4", To(Loopback4, 5000)))
 	r4 := WantData(t, dual, "4")
-	ok(t, SendTo(six, "6", To(Loopback6, 5000)))
+	OK(t, SendTo(six, "6", To(Loopback6, 5000)))
 	r6 := WantData(t, dual, "6")
 	if r4.From.Addr != Loopback4 || r6.From.Addr != Loopback6 {
 		t.Errorf("from %v and %v", r4.From, r6.From)
 	}
-	ok(t, SendTo(dual, "4", r4.From))
+	OK(t, SendTo(dual, "4", r4.From))
 	WantData(t, four, "4")
-	ok(t, SendTo(dual, "6", r6.From))
+	OK(t, SendTo(dual, "6", r6.From))
 	WantData(t, six, "6")
 	// Connected, it hears its peer only.
-	ok(t, dual.Connect(r4.From))
-	ok(t, SendTo(six, "no", To(Loopback6, 5000)))
+	OK(t, dual.Connect(r4.From))
+	OK(t, SendTo(six, "no", To(Loopback6, 5000)))
 	WantError(t, dual, unix.EAGAIN)
-	ok(t, SendTo(four, "yes", To(Loopback4, 5000)))
+	OK(t, SendTo(four, "yes", To(Loopback4, 5000)))
 	WantData(t, dual, "yes")
 	// Bound to 0.0.0.0, it is of IPv4.
 	mapped := bound(t, h, true, netip.MustParseAddr("0.0.0.0"), 5001)
-	ok(t, SendTo(four, "4", To(Loopback4, 5001)))
+	OK(t, SendTo(four, "4", To(Loopback4, 5001)))
 	WantData(t, mapped, "4")
-	want(t, SendTo(mapped, "x", To(Loopback6, 5000)), unix.EAFNOSUPPORT)
+	Want(t, SendTo(mapped, "x", To(Loopback6, 5000)), unix.EAFNOSUPPORT)
 }
 
 func TestReceiveSemantics(t *testing.T) {
 	h := host(t)
 	a, b := endpoint(t, h, false), bound(t, h, false, Loopback4, 5000)
-	send := func(s string) { t.Helper(); ok(t, SendTo(a, s, To(Loopback4, 5000))) }
+	send := func(s string) { t.Helper(); OK(t, SendTo(a, s, To(Loopback4, 5000))) }
 
 	send("truncated")
 	if b.ReceiveQueued() != 9 {
@@ -528,7 +513,7 @@ func TestShutdown(t *testing.T) {
 	a, b := bound(t, h, false, Loopback4, 5001), bound(t, h, false, Loopback4, 5000)
 	l := Listen(t, b)
 	// Without a peer it takes effect and is an error, as in Linux.
-	want(t, b.Shutdown(tcpip.ShutdownRead), unix.ENOTCONN)
+	Want(t, b.Shutdown(tcpip.ShutdownRead), unix.ENOTCONN)
 	if l.Mask&waiter.EventRdHUp == 0 {
 		t.Error("a waiting reader is not woken")
 	}
@@ -539,17 +524,17 @@ func TestShutdown(t *testing.T) {
 		t.Errorf("who waits gets %q, %v", s, err)
 	}
 	WantError(t, b, unix.EAGAIN)
-	ok(t, SendTo(a, "still", To(Loopback4, 5000)))
+	OK(t, SendTo(a, "still", To(Loopback4, 5000)))
 	WantData(t, b, "still")
 
-	ok(t, a.Connect(To(Loopback4, 5000)))
-	ok(t, a.Shutdown(tcpip.ShutdownWrite))
-	want(t, Send(a, "x"), unix.EPIPE)
-	want(t, SendTo(a, "x", To(Loopback4, 5000)), unix.EPIPE)
+	OK(t, a.Connect(To(Loopback4, 5000)))
+	OK(t, a.Shutdown(tcpip.ShutdownWrite))
+	Want(t, Send(a, "x"), unix.EPIPE)
+	Want(t, SendTo(a, "x", To(Loopback4, 5000)), unix.EPIPE)
 	if got := a.Readiness(waiter.EventHUp | waiter.EventRdHUp); got != 0 {
 		t.Errorf("half closed is %#x", got)
 	}
-	ok(t, a.Shutdown(tcpip.ShutdownRead))
+	OK(t, a.Shutdown(tcpip.ShutdownRead))
 	if got := a.Readiness(waiter.EventHUp | waiter.EventRdHUp); got != waiter.EventHUp|waiter.EventRdHUp {
 		t.Errorf("closed is %#x", got)
 	}
@@ -562,7 +547,7 @@ func TestReadinessAndNotification(t *testing.T) {
 	if got := b.Readiness(waiter.AllEvents); got != waiter.EventOut|waiter.EventWrNorm|waiter.EventWrBand {
 		t.Errorf("idle: %#x", got)
 	}
-	ok(t, SendTo(a, "x", To(Loopback4, 5000)))
+	OK(t, SendTo(a, "x", To(Loopback4, 5000)))
 	if l.Count != 1 || l.Mask&waiter.EventIn == 0 {
 		t.Errorf("%d notifications of %#x", l.Count, l.Mask)
 	}
@@ -578,7 +563,7 @@ func TestReadinessAndNotification(t *testing.T) {
 // memory is what a datagram of a few bytes by lo is charged.
 func memory(t *testing.T, h *Host) int64 {
 	b := bound(t, h, false, Loopback4, 4999)
-	ok(t, SendTo(endpoint(t, h, false), "x", To(Loopback4, 4999)))
+	OK(t, SendTo(endpoint(t, h, false), "x", To(Loopback4, 4999)))
 	n := b.Rx.Memory()
 	b.Close()
 	return n
@@ -590,7 +575,7 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 	a, b := endpoint(t, h, false), bound(t, h, false, Loopback4, 5000)
 	b.Options().ReceiveBuffer.Store(3*one + one/2)
 	for i := range 5 {
-		ok(t, SendTo(a, fmt.Sprint(i), To(Loopback4, 5000)))
+		OK(t, SendTo(a, fmt.Sprint(i), To(Loopback4, 5000)))
 	}
 	s := &h.Stats().UDP
 	if b.Drops() != 2 || s.RcvbufErrors.Load() != 2 || s.InErrors.Load() != 2 {
@@ -602,14 +587,14 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 		}
 	}
 	WantError(t, b, unix.EAGAIN)
-	ok(t, SendTo(a, "later", To(Loopback4, 5000)))
+	OK(t, SendTo(a, "later", To(Loopback4, 5000)))
 	if r := WantData(t, b, "later"); r.Control.Dropped != 2 {
 		t.Errorf("%d drops before the last", r.Control.Dropped)
 	}
 	// A buffer smaller than a datagram takes one all the same.
 	b.Options().ReceiveBuffer.Store(1)
-	ok(t, SendTo(a, "first", To(Loopback4, 5000)))
-	ok(t, SendTo(a, "second", To(Loopback4, 5000)))
+	OK(t, SendTo(a, "first", To(Loopback4, 5000)))
+	OK(t, SendTo(a, "second", To(Loopback4, 5000)))
 	WantData(t, b, "first")
 	WantError(t, b, unix.EAGAIN)
 }
@@ -621,15 +606,15 @@ func TestReuse(t *testing.T) {
 		for range 4 {
 			e := endpoint(t, h, v.v6)
 			e.Options().ReusePort.Store(true)
-			ok(t, e.Bind(To(v.lo, 5000)))
+			OK(t, e.Bind(To(v.lo, 5000)))
 			shared = append(shared, e)
 		}
 		senders := 64
 		for range senders {
 			e := endpoint(t, h, v.v6)
 			// All of one sender go to one socket.
-			ok(t, SendTo(e, "1", To(v.lo, 5000)))
-			ok(t, SendTo(e, "2", To(v.lo, 5000)))
+			OK(t, SendTo(e, "1", To(v.lo, 5000)))
+			OK(t, SendTo(e, "2", To(v.lo, 5000)))
 			n := 0
 			for _, s := range shared {
 				if s.Rx.Len()%2 != 0 {
@@ -648,9 +633,9 @@ func TestReuse(t *testing.T) {
 		for _, e := range []**udp.Endpoint{&first, &last} {
 			*e = endpoint(t, h, v.v6)
 			(*e).Options().ReuseAddress.Store(true)
-			ok(t, (*e).Bind(To(v.lo, 5001)))
+			OK(t, (*e).Bind(To(v.lo, 5001)))
 		}
-		ok(t, SendTo(shared[0], "x", To(v.lo, 5001)))
+		OK(t, SendTo(shared[0], "x", To(v.lo, 5001)))
 		WantData(t, last, "x")
 		WantError(t, first, unix.EAGAIN)
 	})
@@ -661,31 +646,31 @@ func TestReuseMayBeAgreedToLater(t *testing.T) {
 	a, b := bound(t, h, false, Loopback4, 5000), endpoint(t, h, false)
 	b.Options().ReuseAddress.Store(true)
 	b.ReuseChanged() // not bound: nothing to tell
-	want(t, b.Bind(To(Loopback4, 5000)), unix.EADDRINUSE)
+	Want(t, b.Bind(To(Loopback4, 5000)), unix.EADDRINUSE)
 	a.Options().ReuseAddress.Store(true)
 	a.ReuseChanged()
-	ok(t, b.Bind(To(Loopback4, 5000)))
+	OK(t, b.Bind(To(Loopback4, 5000)))
 }
 
 func TestBindToDevice(t *testing.T) {
 	n := New(t, pipe.Options{}, udp.New)
 	a := endpoint(t, n.A, false)
 	lo, eth := bound(t, n.B, false, netip.Addr{}, 5000), bound(t, n.B, false, netip.Addr{}, 5001)
-	want(t, lo.SetDevice(99), unix.ENODEV)
-	ok(t, lo.SetDevice(LoID))
-	ok(t, eth.SetDevice(EthID))
-	ok(t, SendTo(a, "x", To(Addr4(2), 5000)))
-	ok(t, SendTo(a, "x", To(Addr4(2), 5001)))
+	Want(t, lo.SetDevice(99), unix.ENODEV)
+	OK(t, lo.SetDevice(LoID))
+	OK(t, eth.SetDevice(EthID))
+	OK(t, SendTo(a, "x", To(Addr4(2), 5000)))
+	OK(t, SendTo(a, "x", To(Addr4(2), 5001)))
 	n.Run()
 	WantError(t, lo, unix.EAGAIN)
 	WantData(t, eth, "x")
 	b := endpoint(t, n.B, false)
-	ok(t, SendTo(b, "y", To(Loopback4, 5000)))
-	ok(t, SendTo(b, "y", To(Loopback4, 5001)))
+	OK(t, SendTo(b, "y", To(Loopback4, 5000)))
+	OK(t, SendTo(b, "y", To(Loopback4, 5001)))
 	WantData(t, lo, "y")
 	WantError(t, eth, unix.EAGAIN)
-	ok(t, eth.SetDevice(0))
-	ok(t, SendTo(b, "z", To(Loopback4, 5001)))
+	OK(t, eth.SetDevice(0))
+	OK(t, SendTo(b, "z", To(Loopback4, 5001)))
 	WantData(t, eth, "z")
 }
 
@@ -694,10 +679,10 @@ func TestFilterDropsAndCuts(t *testing.T) {
 	a, b := endpoint(t, h, false), bound(t, h, false, Loopback4, 5000)
 	// The first byte of the payload says how many bytes of the datagram to keep.
 	p, err := bpf.Compile([]bpf.Instruction{bpf.Stmt(bpf.LD|bpf.B|bpf.ABS, 8), bpf.Stmt(bpf.RET|bpf.A, 0)})
-	ok(t, err)
+	OK(t, err)
 	b.Options().Filter.Store(&p)
 	for _, s := range []string{"\x00dropped", "\x0bcut", "\xffwhole", "\x02less than a header"} {
-		ok(t, SendTo(a, s, To(Loopback4, 5000)))
+		OK(t, SendTo(a, s, To(Loopback4, 5000)))
 	}
 	WantData(t, b, "\x0bcu")
 	WantData(t, b, "\xffwhole")
@@ -707,15 +692,15 @@ func TestFilterDropsAndCuts(t *testing.T) {
 		t.Errorf("%d drops, %d errors", b.Drops(), h.Stats().UDP.InErrors.Load())
 	}
 	b.Options().Filter.Store(nil)
-	ok(t, SendTo(a, "\x00", To(Loopback4, 5000)))
+	OK(t, SendTo(a, "\x00", To(Loopback4, 5000)))
 	WantData(t, b, "\x00")
 }
 
 func TestCloseFreesAndForgets(t *testing.T) {
 	h := host(t)
 	a, b := endpoint(t, h, false), bound(t, h, false, Loopback4, 5000)
-	ok(t, b.JoinGroup(tcpip.GroupMembership{Group: families[0].group, NIC: EthID}))
-	ok(t, SendTo(a, "x", To(Loopback4, 5000)))
+	OK(t, b.JoinGroup(tcpip.GroupMembership{Group: families[0].group, NIC: EthID}))
+	OK(t, SendTo(a, "x", To(Loopback4, 5000)))
 	b.Close()
 	b.Close()
 	if b.Rx.Len() != 0 || b.Rx.Memory() != 0 {
@@ -724,8 +709,8 @@ func TestCloseFreesAndForgets(t *testing.T) {
 	if h.Eth.InGroup(families[0].group) {
 		t.Error("the group is not left")
 	}
-	want(t, b.Bind(To(Loopback4, 5000)), unix.EINVAL)
-	want(t, b.Connect(To(Loopback4, 5000)), unix.EINVAL)
+	Want(t, b.Bind(To(Loopback4, 5000)), unix.EINVAL)
+	Want(t, b.Connect(To(Loopback4, 5000)), unix.EINVAL)
 	bound(t, h, false, Loopback4, 5000)
 	// A packet that was on its way already.
 	n := 0
@@ -738,7 +723,7 @@ func TestCloseFreesAndForgets(t *testing.T) {
 func TestAbortTellsTheApplication(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, false)
-	ok(t, e.Connect(To(Loopback4, 5000)))
+	OK(t, e.Connect(To(Loopback4, 5000)))
 	e.Abort()
 	if e.Readiness(waiter.EventErr) == 0 || e.TakeError() != unix.ECONNABORTED || e.Connected() {
 		t.Error("the socket does not know")
@@ -748,12 +733,12 @@ func TestAbortTellsTheApplication(t *testing.T) {
 func TestTimestamps(t *testing.T) {
 	h := host(t)
 	a, b := endpoint(t, h, false), bound(t, h, false, Loopback4, 5000)
-	ok(t, SendTo(a, "x", To(Loopback4, 5000)))
+	OK(t, SendTo(a, "x", To(Loopback4, 5000)))
 	if r := WantData(t, b, "x"); !r.Control.Timestamp.IsZero() {
 		t.Error("there is a time stamp that nobody asked for")
 	}
 	b.Options().Timestamps.Store(true)
-	ok(t, SendTo(a, "x", To(Loopback4, 5000)))
+	OK(t, SendTo(a, "x", To(Loopback4, 5000)))
 	if r := WantData(t, b, "x"); !r.Control.Timestamp.Equal(h.Clock.Now()) {
 		t.Errorf("arrived at %v, not %v", r.Control.Timestamp, h.Clock.Now())
 	}
@@ -768,13 +753,13 @@ func TestNoPortIsLeft(t *testing.T) {
 		t.Fatalf("port %d", got)
 	}
 	e := endpoint(t, h, false)
-	want(t, e.Bind(To(Loopback4, 0)), unix.EADDRINUSE)
-	want(t, e.Connect(To(Loopback4, 9)), unix.EAGAIN)
-	want(t, SendTo(e, "x", To(Loopback4, 9)), unix.EAGAIN)
+	Want(t, e.Bind(To(Loopback4, 0)), unix.EADDRINUSE)
+	Want(t, e.Connect(To(Loopback4, 9)), unix.EAGAIN)
+	Want(t, SendTo(e, "x", To(Loopback4, 9)), unix.EAGAIN)
 	taken.Close()
-	ok(t, SendTo(e, "x", To(Loopback4, 9)))
+	OK(t, SendTo(e, "x", To(Loopback4, 9)))
 	e.Close()
-	want(t, SendTo(e, "x", To(Loopback4, 9)), unix.EAGAIN)
+	Want(t, SendTo(e, "x", To(Loopback4, 9)), unix.EAGAIN)
 }
 
 // TestSamePeerTwice has two sockets with the same four numbers: the last one is the one.
@@ -783,11 +768,11 @@ func TestSamePeerTwice(t *testing.T) {
 	a, b := endpoint(t, h, false), endpoint(t, h, false)
 	for _, e := range []*udp.Endpoint{a, b} {
 		e.Options().ReuseAddress.Store(true)
-		ok(t, e.Bind(To(Loopback4, 5000)))
-		ok(t, e.Connect(To(Loopback4, 6000)))
+		OK(t, e.Bind(To(Loopback4, 5000)))
+		OK(t, e.Connect(To(Loopback4, 6000)))
 	}
 	peer := bound(t, h, false, Loopback4, 6000)
-	ok(t, SendTo(peer, "x", To(Loopback4, 5000)))
+	OK(t, SendTo(peer, "x", To(Loopback4, 5000)))
 	WantData(t, b, "x")
 	WantError(t, a, unix.EAGAIN)
 }
@@ -795,8 +780,8 @@ func TestSamePeerTwice(t *testing.T) {
 func TestScopeAgainstDevice(t *testing.T) {
 	h := host(t)
 	e := endpoint(t, h, true)
-	ok(t, e.SetDevice(LoID))
-	want(t, e.Bind(tcpip.FullAddress{Addr: LinkLocal(1), NIC: EthID}), unix.EINVAL)
-	ok(t, e.SetDevice(EthID))
-	ok(t, e.Bind(To(LinkLocal(1), 0))) // the device's
+	OK(t, e.SetDevice(LoID))
+	Want(t, e.Bind(tcpip.FullAddress{Addr: LinkLocal(1), NIC: EthID}), unix.EINVAL)
+	OK(t, e.SetDevice(EthID))
+	OK(t, e.Bind(To(LinkLocal(1), 0))) // the device's
 }

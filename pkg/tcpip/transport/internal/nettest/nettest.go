@@ -330,3 +330,19 @@ func Eventually(t testing.TB, what string, f func() bool) {
 		}
 	}
 }
+
+// OK fails the test if there is an error.
+func OK(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Want fails the test if got is another error.
+func Want(t testing.TB, got, want error) {
+	t.Helper()
+	if got != want {
+		t.Fatalf("error %v, want %v", got, want)
+	}
+}
