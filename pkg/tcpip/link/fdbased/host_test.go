@@ -3,62 +3,24 @@ package fdbased
 import (
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/internal/hostnet"
 )
 
-// inNamespace runs f on a thread in a new network namespace, which ends when nothing that f
-// opened is left.
+// inNamespace runs f in a new network namespace of the host.
 func inNamespace(t testing.TB, f func() error) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("skipped: network namespaces need root")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("skipped: ip(8) is not installed")
-	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == unix.EPERM {
-			err = fmt.Errorf("unshare: %w", errSkip)
-		}
-		if err == nil {
-			// The host's own neighbour discovery would be in the way.
-			os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
-			err = f()
-		}
-		done <- err
-	}()
-	switch err := <-done; {
-	case err == nil:
-	case strings.Contains(err.Error(), errSkip.Error()):
-		t.Skip("skipped: not allowed to make network namespaces")
-	default:
-		t.Fatal(err)
-	}
-}
-
-var errSkip = fmt.Errorf("not permitted here")
-
-func run(args ...string) error {
-	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %v: %s", strings.Join(args, " "), err, out)
-	}
-	return nil
+	hostnet.In(t, func() error {
+		hostnet.NoIPv6()
+		return f()
+	})
 }
 
 // running returns an interface when it works: until the carrier is noticed, Linux drops everything.
@@ -94,7 +56,7 @@ func vethIn(t testing.TB, mtu int, f func() error) (fds [2]int) {
 			"ip link add name v0 type veth peer name v1",
 			fmt.Sprintf("ip link set v0 mtu %d up", mtu), fmt.Sprintf("ip link set v1 mtu %d up", mtu),
 		} {
-			if err := run(strings.Fields(c)...); err != nil {
+			if _, err := hostnet.Run(strings.Fields(c)...); err != nil {
 				return err
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/checksum"
 	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/internal/hostnet"
 	"runsc/pkg/tcpip/stack"
 )
 
@@ -193,7 +194,7 @@ func listen(t *testing.T) (c *net.UDPConn, err error) {
 
 func commands(lines ...string) error {
 	for _, l := range lines {
-		if err := run(strings.Fields(l)...); err != nil {
+		if _, err := hostnet.Run(strings.Fields(l)...); err != nil {
 			return err
 		}
 	}

@@ -2,13 +2,10 @@ package ipv4_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +15,7 @@ import (
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/buffer"
 	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/internal/hostnet"
 	"runsc/pkg/tcpip/link/capture"
 	"runsc/pkg/tcpip/link/fdbased"
 	"runsc/pkg/tcpip/link/loopback"
@@ -36,48 +34,19 @@ type kernel struct {
 	raw int
 }
 
-var errNotHere = errors.New("not possible here")
-
 // withKernel calls f on a thread in the namespace.
 func withKernel(t *testing.T, f func(k *kernel)) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("skipped: network namespaces need root")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("skipped: ip(8) is not installed")
-	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: thread and namespace end with the goroutine
-		defer close(done)
-		if err := kernelWorld(t, f); err != nil {
-			done <- err
-		}
-	}()
-	switch err := <-done; {
-	case errors.Is(err, errNotHere):
-		t.Skip("skipped: ", err)
-	case err != nil:
-		t.Fatal(err)
-	}
+	hostnet.In(t, func() error { return kernelWorld(t, f) })
 }
 
 // ip runs ip(8) in the namespace.
 func (k *kernel) ip(format string, args ...any) (string, error) {
-	c := strings.Fields(fmt.Sprintf(format, args...))
-	out, err := exec.Command("ip", c...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("ip %s: %v: %s", strings.Join(c, " "), err, out)
-	}
-	return string(out), nil
+	return hostnet.Run(append([]string{"ip"}, strings.Fields(fmt.Sprintf(format, args...))...)...)
 }
 
 func kernelWorld(t *testing.T, f func(k *kernel)) error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("a network namespace: %v: %w", err, errNotHere)
-	}
-	os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0)
+	hostnet.NoIPv6()
 	k := &kernel{t: t}
 	for _, c := range []string{"link set lo up", "link add name v0 type veth peer name v1", "link set v1 up", "link set v0 up",
 		fmt.Sprintf("addr add %v/24 dev v0", peer)} {

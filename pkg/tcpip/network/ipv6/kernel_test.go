@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +15,7 @@ import (
 
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/header"
+	"runsc/pkg/tcpip/internal/hostnet"
 	"runsc/pkg/tcpip/link/fdbased"
 	"runsc/pkg/tcpip/stack"
 )
@@ -32,46 +31,17 @@ type kernel struct {
 	ifindex int
 }
 
-var errNotHere = errors.New("not possible here")
-
 // withKernel calls f on a thread in a new network namespace that has the interface v0 with the
 // address peerGlobal; our stack has the other end, with ourGlobal.
 func withKernel(t *testing.T, f func(k *kernel, p *pinger)) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("skipped: network namespaces need root")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("skipped: ip(8) is not installed")
-	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread, and the namespace, end with the goroutine
-		defer close(done)
-		if err := setUpKernel(t, f); err != nil {
-			done <- err
-		}
-	}()
-	switch err := <-done; {
-	case errors.Is(err, errNotHere):
-		t.Skip("skipped: ", err)
-	case err != nil:
-		t.Fatal(err)
-	}
+	hostnet.In(t, func() error { return setUpKernel(t, f) })
 }
 
 func setUpKernel(t *testing.T, f func(k *kernel, p *pinger)) error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("a network namespace: %v: %w", err, errNotHere)
-	}
 	k := &kernel{t: t}
 	k.run = func(format string, args ...any) (string, error) {
-		c := strings.Fields(fmt.Sprintf(format, args...))
-		out, err := exec.Command(c[0], c[1:]...).CombinedOutput()
-		if err != nil {
-			err = fmt.Errorf("%s: %v: %s", strings.Join(c, " "), err, out)
-		}
-		return string(out), err
+		return hostnet.Run(strings.Fields(fmt.Sprintf(format, args...))...)
 	}
 	for _, c := range []string{
 		"ip link set lo up",
@@ -82,7 +52,7 @@ func setUpKernel(t *testing.T, f func(k *kernel, p *pinger)) error {
 		}
 	}
 	if os.WriteFile("/proc/sys/net/ipv6/conf/v1/disable_ipv6", []byte("1"), 0) != nil {
-		return fmt.Errorf("the kernel has no IPv6: %w", errNotHere)
+		return fmt.Errorf("the kernel has no IPv6: %w", hostnet.ErrNotHere)
 	}
 	for _, c := range []string{"ip link set v0 up", "ip link set v1 up", fmt.Sprintf("ip -6 addr add %v/64 dev v0 nodad", peerGlobal)} {
 		if _, err := k.run("%s", c); err != nil {
