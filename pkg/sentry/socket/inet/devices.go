@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc/pkg/sentry/socket"
+	"runsc/pkg/tcpip/link/dummy"
 	"runsc/pkg/tcpip/stack"
 )
 
@@ -32,6 +33,14 @@ func DeviceOf(nic *stack.NIC) socket.Device {
 	return d
 }
 
+// KindOf is the kind of a virtual link (ip-link(8)), "" if it has none.
+func KindOf(nic *stack.NIC) string {
+	if k, ok := nic.Link().(interface{ Kind() string }); ok {
+		return k.Kind()
+	}
+	return ""
+}
+
 // Flags are IFF_* of an interface. A link of the stack always has its carrier.
 func Flags(nic *stack.NIC) uint32 {
 	flags := uint32(unix.IFF_BROADCAST | unix.IFF_MULTICAST)
@@ -40,6 +49,8 @@ func Flags(nic *stack.NIC) uint32 {
 		flags = unix.IFF_LOOPBACK
 	case nic.Link().HardwareType() == unix.ARPHRD_NONE:
 		flags = unix.IFF_POINTOPOINT | unix.IFF_NOARP | unix.IFF_MULTICAST
+	case KindOf(nic) == dummy.Kind:
+		flags = unix.IFF_BROADCAST | unix.IFF_NOARP
 	}
 	if nic.Up() {
 		flags |= unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP

@@ -69,44 +69,11 @@ var linkDumpShapes = func() []shape {
 
 var linkInfoShapes = []shape{iflaInfoKind: isBytes, iflaInfoData: isNested, 3: isNested, 4: isBytes, 5: isNested}
 
-// LinkFlags are IFF_* of an interface (netdevice(7)).
-func LinkFlags(nic *stack.NIC) uint32 {
-	var f uint32
-	if nic.IsLoopback() {
-		f = unix.IFF_LOOPBACK
-	} else {
-		f = unix.IFF_BROADCAST
-		if kindOf(nic) == dummy.Kind {
-			f |= unix.IFF_NOARP
-		} else {
-			f |= unix.IFF_MULTICAST
-		}
-	}
-	if nic.Up() {
-		f |= unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_LOWER_UP
-	}
-	if nic.Promiscuous() {
-		f |= unix.IFF_PROMISC
-	}
-	if nic.AllMulticast() {
-		f |= unix.IFF_ALLMULTI
-	}
-	return f
-}
-
-// kindOf is the kind of a virtual link (ip-link(8)), "" if it has none.
-func kindOf(nic *stack.NIC) string {
-	if k, ok := nic.Link().(interface{ Kind() string }); ok {
-		return k.Kind()
-	}
-	return ""
-}
-
 // putLink appends a message about nic of type typ: RTM_NEWLINK or RTM_DELLINK.
 func (n *Namespace) putLink(w *builder, h header, typ uint16, nic *stack.NIC, change, ext uint32) {
 	h.typ = typ
 	link := nic.Link()
-	flags := LinkFlags(nic)
+	flags := inet.Flags(nic)
 	w.begin(h)
 	w.bytes(unix.AF_UNSPEC, 0)
 	w.u16(link.HardwareType())
@@ -119,7 +86,7 @@ func (n *Namespace) putLink(w *builder, h header, typ uint16, nic *stack.NIC, ch
 	switch {
 	case !nic.Up():
 		oper = operDown
-	case !nic.IsLoopback() && kindOf(nic) == "":
+	case !nic.IsLoopback() && inet.KindOf(nic) == "":
 		oper = operUp
 	}
 	w.attrU8(unix.IFLA_OPERSTATE, oper)
@@ -156,7 +123,7 @@ func (n *Namespace) putLink(w *builder, h header, typ uint16, nic *stack.NIC, ch
 	if ext&extSkipStats == 0 {
 		putLinkStats(w, nic.Stats())
 	}
-	if kind := kindOf(nic); kind != "" {
+	if kind := inet.KindOf(nic); kind != "" {
 		info := w.nest(unix.IFLA_LINKINFO)
 		w.attrString(iflaInfoKind, kind)
 		w.unnest(info)
@@ -267,7 +234,7 @@ type linkDump struct {
 // emit implements dumper.
 func (d *linkDump) emit(w *builder, h header) bool {
 	nic, ok := d.next()
-	if ok && (d.kind == "" || d.kind == kindOf(nic)) {
+	if ok && (d.kind == "" || d.kind == inet.KindOf(nic)) {
 		d.ns.putLink(w, h, unix.RTM_NEWLINK, nic, 0, d.ext)
 	}
 	return ok
@@ -384,7 +351,7 @@ func (n *Namespace) newLink(r *request) error {
 				return unix.EEXIST
 			case r.flags&unix.NLM_F_REPLACE != 0:
 				return unix.EOPNOTSUPP
-			case kind != "" && (hasData || kind != kindOf(nic)):
+			case kind != "" && (hasData || kind != inet.KindOf(nic)):
 				return a.refuse(unix.EOPNOTSUPP, unix.IFLA_LINKINFO, "the kind of a link cannot be changed")
 			}
 		}
@@ -559,7 +526,7 @@ func (n *Namespace) delLink(r *request) error {
 	switch {
 	case err != nil:
 		return err
-	case kindOf(nic) != dummy.Kind:
+	case inet.KindOf(nic) != dummy.Kind:
 		return refuse(unix.EOPNOTSUPP, "this link cannot be removed")
 	}
 	delete(n.flags, int32(nic.ID()))
