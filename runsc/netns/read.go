@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/abi/linux"
 	"runsc/pkg/log"
 	"runsc/runsc/netconf"
 )
@@ -112,31 +113,13 @@ func anyPrefix(family uint8) netip.Prefix {
 	return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 }
 
-// Numbers of rtnetlink.h and fib_rules.h that package unix lacks.
+// Numbers of rtnetlink.h that package unix lacks.
 const (
-	rtaxMTU           = 2
-	rtaVia            = 18
-	rtaEncap          = 22
-	sizeofNextHop     = 8 // struct rtnexthop
-	sizeofRuleHdr     = 12
-	fraDst            = 1
-	fraSrc            = 2
-	fraIifname        = 3
-	fraGoto           = 4
-	fraPriority       = 6
-	fraFwmark         = 10
-	fraTunID          = 12
-	fraSuppressGroup  = 13
-	fraSuppressPrefix = 14
-	fraTable          = 15
-	fraFwmask         = 16
-	fraOifname        = 17
-	fraL3mdev         = 19
-	fraUIDRange       = 20
-	fraIPProto        = 22
-	fraSportRange     = 23
-	fraDportRange     = 24
-	ruleInvert        = 2 // FIB_RULE_INVERT
+	rtaxMTU       = 2
+	rtaVia        = 18
+	rtaEncap      = 22
+	sizeofNextHop = 8 // struct rtnexthop
+	sizeofRuleHdr = 12
 )
 
 func readRoutes(c *conn, out *netconf.Config, names map[int]string, family uint8) error {
@@ -222,17 +205,17 @@ func readRules(c *conn, out *netconf.Config, names map[int]string, family uint8)
 			continue
 		}
 		r := netconf.Rule{
-			Priority: a.u32(fraPriority), V6: family == unix.AF_INET6, In: a.text(fraIifname), Out: a.text(fraOifname),
-			Mark: a.u32(fraFwmark), MarkMask: a.u32(fraFwmask), TOS: m.body[3], Table: uint32(m.body[4]), Action: m.body[7],
-			Invert: binary.NativeEndian.Uint32(m.body[8:])&ruleInvert != 0,
+			Priority: a.u32(linux.FRAPriority), V6: family == unix.AF_INET6, In: a.text(linux.FRAIifname), Out: a.text(linux.FRAOifname),
+			Mark: a.u32(linux.FRAFwmark), MarkMask: a.u32(linux.FRAFwmask), TOS: m.body[3], Table: uint32(m.body[4]), Action: m.body[7],
+			Invert: binary.NativeEndian.Uint32(m.body[8:])&linux.FIBRuleInvert != 0,
 		}
-		if a[fraTable] != nil {
-			r.Table = a.u32(fraTable)
+		if a[linux.FRATable] != nil {
+			r.Table = a.u32(linux.FRATable)
 		}
-		if d := a.addr(fraDst); d.IsValid() {
+		if d := a.addr(linux.FRADst); d.IsValid() {
 			r.Destination = netip.PrefixFrom(d, int(m.body[1]))
 		}
-		if s := a.addr(fraSrc); s.IsValid() {
+		if s := a.addr(linux.FRASrc); s.IsValid() {
 			r.Source = netip.PrefixFrom(s, int(m.body[2]))
 		}
 		if r.Priority == 0 && r.Table == unix.RT_TABLE_LOCAL || r.Priority == 32766 && r.Table == unix.RT_TABLE_MAIN ||
@@ -240,10 +223,10 @@ func readRules(c *conn, out *netconf.Config, names map[int]string, family uint8)
 			continue // every namespace has them
 		}
 		special := !known[r.In] || !known[r.Out]
-		for _, t := range []uint16{fraGoto, fraTunID, fraSuppressGroup, fraL3mdev, fraUIDRange, fraIPProto, fraSportRange, fraDportRange} {
+		for _, t := range []uint16{linux.FRAGoto, linux.FRATunID, linux.FRASuppressGroup, linux.FRAL3mdev, linux.FRAUIDRange, linux.FRAIPProto, linux.FRASportRange, linux.FRADportRange} {
 			special = special || a[t] != nil
 		}
-		if v := a[fraSuppressPrefix]; special || v != nil && a.u32(fraSuppressPrefix) != ^uint32(0) {
+		if v := a[linux.FRASuppressPrefix]; special || v != nil && a.u32(linux.FRASuppressPrefix) != ^uint32(0) {
 			log.Warningf("network: the rule of priority %d goes by what the sandbox does not have; it does without", r.Priority)
 			continue
 		}

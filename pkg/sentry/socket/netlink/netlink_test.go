@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/abi/linux"
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/kernel/auth"
 	"runsc/pkg/sentry/socket"
@@ -636,7 +637,7 @@ func FuzzRequest(f *testing.F) {
 		w.attrAddr(unix.NDA_DST, addr("10.0.0.2"))
 		w.attr(unix.NDA_LLADDR, []byte{2, 0, 0, 0, 0, 2})
 	})
-	seed(0, unix.RTM_NEWRULE, unix.NLM_F_CREATE, rtmsg(unix.AF_INET, 0, 100, 0, 0, 1), func(w *builder) { w.attrU32(fraPriority, 5) })
+	seed(0, unix.RTM_NEWRULE, unix.NLM_F_CREATE, rtmsg(unix.AF_INET, 0, 100, 0, 0, 1), func(w *builder) { w.attrU32(linux.FRAPriority, 5) })
 	seed(4, diagByFamily, all, inetRequestOf(unix.AF_INET, unix.IPPROTO_TCP, nil), func(w *builder) {
 		w.attr(inetReqBytecode, []byte{bcSourceEQ, 8, 12, 0, 0, 0, 80, 0})
 	})

@@ -5,41 +5,22 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/abi/linux"
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/stack"
 )
 
-// Attributes of rules (FRA_* of fib_rules.h).
 const (
-	fraDst            = 1
-	fraSrc            = 2
-	fraIifname        = 3
-	fraGoto           = 4
-	fraPriority       = 6
-	fraFwmark         = 10
-	fraSuppressGroup  = 13
-	fraSuppressPrefix = 14
-	fraTable          = 15
-	fraFwmask         = 16
-	fraOifname        = 17
-	fraL3mdev         = 19
-	fraUIDRange       = 20
-	fraProtocol       = 21
-	fraIPProto        = 22
-	fraSportRange     = 23
-	fraDportRange     = 24
-
-	ruleInvert  = 2 // FIB_RULE_INVERT
 	ruleToTable = 1 // FR_ACT_TO_TBL
 	// tableCompat stands in the header for a table whose number has more than 8 bits.
 	tableCompat = 252
 )
 
 var ruleShapes = []shape{
-	fraDst: isBytes, fraSrc: isBytes, fraIifname: isBytes, fraGoto: isU32, fraPriority: isU32, fraFwmark: isU32,
-	11: isU32, 12: isU64, fraSuppressGroup: isU32, fraSuppressPrefix: isU32, fraTable: isU32, fraFwmask: isU32,
-	fraOifname: isBytes, fraL3mdev: isU8, fraUIDRange: isBytes, fraProtocol: isU8, fraIPProto: isU8,
-	fraSportRange: isBytes, fraDportRange: isBytes,
+	linux.FRADst: isBytes, linux.FRASrc: isBytes, linux.FRAIifname: isBytes, linux.FRAGoto: isU32, linux.FRAPriority: isU32, linux.FRAFwmark: isU32,
+	11: isU32, 12: isU64, linux.FRASuppressGroup: isU32, linux.FRASuppressPrefix: isU32, linux.FRATable: isU32, linux.FRAFwmask: isU32,
+	linux.FRAOifname: isBytes, linux.FRAL3mdev: isU8, linux.FRAUIDRange: isBytes, linux.FRAProtocol: isU8, linux.FRAIPProto: isU8,
+	linux.FRASportRange: isBytes, linux.FRADportRange: isBytes,
 }
 
 // tableByte is a table in a header of one byte.
@@ -67,38 +48,38 @@ func (n *Namespace) putRule(w *builder, h header, typ uint16, r *stack.Rule) {
 	w.bytes(family, length(r.Destination), length(r.Source), r.TOS, tableByte(r.Table), 0, 0, r.Action)
 	flags := uint32(0)
 	if r.Invert {
-		flags = ruleInvert
+		flags = linux.FIBRuleInvert
 	}
 	w.u32(flags)
-	w.attrU32(fraTable, r.Table)
-	w.attrU32(fraSuppressPrefix, ^uint32(0))
+	w.attrU32(linux.FRATable, r.Table)
+	w.attrU32(linux.FRASuppressPrefix, ^uint32(0))
 	protocol := uint8(unix.RTPROT_KERNEL)
 	if r.Priority != 0 && r.Priority != 32766 && r.Priority != 32767 {
 		protocol = unix.RTPROT_UNSPEC
 	}
-	w.attrU8(fraProtocol, protocol)
+	w.attrU8(linux.FRAProtocol, protocol)
 	for _, d := range []struct {
 		typ uint16
 		id  tcpip.NICID
-	}{{fraIifname, r.InNIC}, {fraOifname, r.OutNIC}} {
+	}{{linux.FRAIifname, r.InNIC}, {linux.FRAOifname, r.OutNIC}} {
 		if nic := n.net.NIC(d.id); d.id != 0 && nic != nil {
 			w.attrString(d.typ, nic.Name())
 		}
 	}
 	if r.Priority != 0 {
-		w.attrU32(fraPriority, r.Priority)
+		w.attrU32(linux.FRAPriority, r.Priority)
 	}
 	if r.Mark != 0 {
-		w.attrU32(fraFwmark, r.Mark)
+		w.attrU32(linux.FRAFwmark, r.Mark)
 	}
 	if r.MarkMask != 0 || r.Mark != 0 {
-		w.attrU32(fraFwmask, r.MarkMask)
+		w.attrU32(linux.FRAFwmask, r.MarkMask)
 	}
 	if r.Destination.IsValid() && r.Destination.Bits() > 0 {
-		w.attrAddr(fraDst, r.Destination.Addr())
+		w.attrAddr(linux.FRADst, r.Destination.Addr())
 	}
 	if r.Source.IsValid() && r.Source.Bits() > 0 {
-		w.attrAddr(fraSrc, r.Source.Addr())
+		w.attrAddr(linux.FRASrc, r.Source.Addr())
 	}
 	w.end()
 }
@@ -144,15 +125,15 @@ func (n *Namespace) parseRule(r *request) (rule stack.Rule, a attributes, err er
 	if a, err = r.attributes(sizeofRuleHdr, ruleShapes, false); err != nil {
 		return rule, nil, err
 	}
-	rule = stack.Rule{V6: v6, Table: uint32(r.u8(4)), Action: r.u8(7), TOS: r.u8(3), Invert: r.u32(8)&ruleInvert != 0, Priority: a.u32(fraPriority)}
-	if a.has(fraTable) {
-		rule.Table = a.u32(fraTable)
+	rule = stack.Rule{V6: v6, Table: uint32(r.u8(4)), Action: r.u8(7), TOS: r.u8(3), Invert: r.u32(8)&linux.FIBRuleInvert != 0, Priority: a.u32(linux.FRAPriority)}
+	if a.has(linux.FRATable) {
+		rule.Table = a.u32(linux.FRATable)
 	}
 	for _, p := range []struct {
 		to   *netip.Prefix
 		typ  uint16
 		bits uint8
-	}{{&rule.Destination, fraDst, r.u8(1)}, {&rule.Source, fraSrc, r.u8(2)}} {
+	}{{&rule.Destination, linux.FRADst, r.u8(1)}, {&rule.Source, linux.FRASrc, r.u8(2)}} {
 		if p.bits == 0 {
 			continue
 		}
@@ -168,7 +149,7 @@ func (n *Namespace) parseRule(r *request) (rule stack.Rule, a attributes, err er
 	for _, d := range []struct {
 		to  *tcpip.NICID
 		typ uint16
-	}{{&rule.InNIC, fraIifname}, {&rule.OutNIC, fraOifname}} {
+	}{{&rule.InNIC, linux.FRAIifname}, {&rule.OutNIC, linux.FRAOifname}} {
 		if !a.has(d.typ) {
 			continue
 		}
@@ -178,17 +159,17 @@ func (n *Namespace) parseRule(r *request) (rule stack.Rule, a attributes, err er
 		}
 		*d.to = nic.ID()
 	}
-	rule.Mark = a.u32(fraFwmark)
-	rule.MarkMask = a.u32(fraFwmask)
-	if a.has(fraFwmark) && !a.has(fraFwmask) {
+	rule.Mark = a.u32(linux.FRAFwmark)
+	rule.MarkMask = a.u32(linux.FRAFwmask)
+	if a.has(linux.FRAFwmark) && !a.has(linux.FRAFwmask) {
 		rule.MarkMask = ^uint32(0)
 	}
-	for _, t := range []uint16{fraGoto, fraL3mdev, fraUIDRange, fraIPProto, fraSportRange, fraDportRange} {
+	for _, t := range []uint16{linux.FRAGoto, linux.FRAL3mdev, linux.FRAUIDRange, linux.FRAIPProto, linux.FRASportRange, linux.FRADportRange} {
 		if a.has(t) {
 			return rule, nil, a.refuse(unix.EOPNOTSUPP, t, "rules do not go by that here")
 		}
 	}
-	for _, t := range []uint16{fraSuppressGroup, fraSuppressPrefix} {
+	for _, t := range []uint16{linux.FRASuppressGroup, linux.FRASuppressPrefix} {
 		if a.has(t) && a.u32(t) != ^uint32(0) {
 			return rule, nil, a.refuse(unix.EOPNOTSUPP, t, "rules do not suppress anything here")
 		}
@@ -216,7 +197,7 @@ func (n *Namespace) newRule(r *request) error {
 	if len(all) >= maxRules {
 		return refuse(unix.ENOBUFS, "there are too many rules")
 	}
-	if !a.has(fraPriority) {
+	if !a.has(linux.FRAPriority) {
 		rule.Priority = freePriority(all, rule.V6)
 	}
 	if r.flags&unix.NLM_F_EXCL != 0 {
@@ -251,7 +232,7 @@ func (n *Namespace) delRule(r *request) error {
 	}
 	for _, e := range n.net.Rules() {
 		if e.V6 != want.V6 ||
-			a.has(fraPriority) && e.Priority != want.Priority ||
+			a.has(linux.FRAPriority) && e.Priority != want.Priority ||
 			want.Table != 0 && e.Table != want.Table ||
 			want.Action != 0 && e.Action != want.Action ||
 			want.TOS != 0 && e.TOS != want.TOS ||
@@ -259,8 +240,8 @@ func (n *Namespace) delRule(r *request) error {
 			want.Destination.IsValid() && e.Destination != want.Destination ||
 			want.InNIC != 0 && e.InNIC != want.InNIC ||
 			want.OutNIC != 0 && e.OutNIC != want.OutNIC ||
-			a.has(fraFwmark) && e.Mark != want.Mark ||
-			a.has(fraFwmask) && e.MarkMask != want.MarkMask {
+			a.has(linux.FRAFwmark) && e.Mark != want.Mark ||
+			a.has(linux.FRAFwmask) && e.MarkMask != want.MarkMask {
 			continue
 		}
 		return n.net.RemoveRuleExactly(e)

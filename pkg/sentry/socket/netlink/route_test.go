@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/abi/linux"
 	"runsc/pkg/tcpip"
 	"runsc/pkg/tcpip/link/dummy"
 	"runsc/pkg/tcpip/stack"
@@ -521,7 +522,7 @@ func TestRules(t *testing.T) {
 	show := func(family uint8) (list []uint32) {
 		t.Helper()
 		for _, m := range c.want(0, unix.RTM_GETRULE, all, rtmsg(family, 0, 0, 0, 0, 0), nil) {
-			list = append(list, m.attrs(sizeofRuleHdr).u32(fraPriority))
+			list = append(list, m.attrs(sizeofRuleHdr).u32(linux.FRAPriority))
 		}
 		return list
 	}
@@ -535,10 +536,10 @@ func TestRules(t *testing.T) {
 		t.Errorf("all rules: %v", got)
 	}
 	from := func(w *builder) {
-		w.attrAddr(fraSrc, addr("10.7.0.0"))
-		w.attrU32(fraTable, 1000)
-		w.attrU32(fraFwmark, 5)
-		w.attrString(fraOifname, "eth0")
+		w.attrAddr(linux.FRASrc, addr("10.7.0.0"))
+		w.attrU32(linux.FRATable, 1000)
+		w.attrU32(linux.FRAFwmark, 5)
+		w.attrString(linux.FRAOifname, "eth0")
 	}
 	head := rtmsg(unix.AF_INET, 0, 0, 0, 0, ruleToTable)
 	head[2] = 16
@@ -550,26 +551,26 @@ func TestRules(t *testing.T) {
 	with := func(p uint32) func(*builder) {
 		return func(w *builder) {
 			from(w)
-			w.attrU32(fraPriority, p)
+			w.attrU32(linux.FRAPriority, p)
 		}
 	}
 	c.want(unix.EEXIST, unix.RTM_NEWRULE, create|excl, head, with(32765))
 	got := c.want(0, unix.RTM_GETRULE, all, rtmsg(unix.AF_INET, 0, 0, 0, 0, 0), nil)[1]
 	a := got.attrs(sizeofRuleHdr)
-	if got.payload[2] != 16 || got.payload[4] != tableCompat || a.u32(fraTable) != 1000 || a.u32(fraFwmark) != 5 || a.u32(fraFwmask) != ^uint32(0) ||
-		a.text(fraOifname) != "eth0" || !slices.Equal(a.bytes(fraSrc), []byte{10, 7, 0, 0}) {
+	if got.payload[2] != 16 || got.payload[4] != tableCompat || a.u32(linux.FRATable) != 1000 || a.u32(linux.FRAFwmark) != 5 || a.u32(linux.FRAFwmask) != ^uint32(0) ||
+		a.text(linux.FRAOifname) != "eth0" || !slices.Equal(a.bytes(linux.FRASrc), []byte{10, 7, 0, 0}) {
 		t.Errorf("% x, %v", got.payload[:12], a)
 	}
 	c.want(unix.ENOENT, unix.RTM_DELRULE, 0, head, with(7))
 	c.want(0, unix.RTM_DELRULE, 0, head, with(32764))
-	c.want(0, unix.RTM_DELRULE, 0, rtmsg(unix.AF_INET, 0, 0, 0, 0, 0), func(w *builder) { w.attrU32(fraTable, 1000) })
+	c.want(0, unix.RTM_DELRULE, 0, rtmsg(unix.AF_INET, 0, 0, 0, 0, 0), func(w *builder) { w.attrU32(linux.FRATable, 1000) })
 	if got := show(unix.AF_INET); len(got) != 3 {
 		t.Errorf("rules %v", got)
 	}
 	table := rtmsg(unix.AF_INET, 0, 100, 0, 0, ruleToTable)
-	c.want(unix.ENODEV, unix.RTM_NEWRULE, create, table, func(w *builder) { w.attrString(fraIifname, "none") })
-	c.want(unix.EOPNOTSUPP, unix.RTM_NEWRULE, create, table, func(w *builder) { w.attrU8(fraIPProto, 6) })
-	c.want(unix.EOPNOTSUPP, unix.RTM_NEWRULE, create, table, func(w *builder) { w.attrU32(fraSuppressPrefix, 0) })
+	c.want(unix.ENODEV, unix.RTM_NEWRULE, create, table, func(w *builder) { w.attrString(linux.FRAIifname, "none") })
+	c.want(unix.EOPNOTSUPP, unix.RTM_NEWRULE, create, table, func(w *builder) { w.attrU8(linux.FRAIPProto, 6) })
+	c.want(unix.EOPNOTSUPP, unix.RTM_NEWRULE, create, table, func(w *builder) { w.attrU32(linux.FRASuppressPrefix, 0) })
 	c.want(unix.EINVAL, unix.RTM_NEWRULE, create, rtmsg(unix.AF_INET, 0, 0, 0, 0, ruleToTable), nil)
 	c.want(unix.EINVAL, unix.RTM_NEWRULE, create, rtmsg(unix.AF_INET, 0, 100, 0, 0, 77), nil)
 	c.want(unix.EINVAL, unix.RTM_NEWRULE, create, rtmsg(unix.AF_INET, 8, 100, 0, 0, ruleToTable), nil)
