@@ -2,7 +2,6 @@ package p9
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -99,8 +98,6 @@ type channel struct {
 	fd       int    // came over the socket, -1 if none did
 }
 
-var cyclesPerMicrosecond = sync.OnceValue(spin.CyclesPerMicrosecond)
-
 // newChannel maps the memory. It takes the socket, and leaves memory to the caller.
 func newChannel(memory, sock, me int) (*channel, error) {
 	mem, err := unix.Mmap(memory, 0, channelSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -110,7 +107,7 @@ func newChannel(memory, sock, me int) (*channel, error) {
 	}
 	ch := &channel{mem: mem, words: (*channelWords)(unsafe.Pointer(&mem[0])), me: me, fd: -1}
 	ch.sock.fd = sock
-	ch.cycles = lookFor * cyclesPerMicrosecond()
+	ch.cycles = lookFor * spin.CyclesPerMicrosecond()
 	ch.patience.luck = maxLuck
 	return ch, nil
 }

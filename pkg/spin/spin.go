@@ -6,7 +6,10 @@
 // runs on another CPU, which is why each side publishes its CurrentCPU.
 package spin
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 // While looks at *word until it is not value, which is true, or the time stamp counter has
 // advanced by cycles. The goroutine cannot be preempted meanwhile.
@@ -18,9 +21,11 @@ func CurrentCPU() uint32
 // Counter is the time stamp counter.
 func Counter() uint64
 
-// CyclesPerMicrosecond measures the counter's rate, roughly, in 20 µs: it only bounds how long
-// to look for something.
-func CyclesPerMicrosecond() uint64 {
+// CyclesPerMicrosecond is the counter's rate, roughly, measured in 20 µs when it is first asked
+// for: it only bounds how long to look for something.
+var CyclesPerMicrosecond = sync.OnceValue(measure)
+
+func measure() uint64 {
 	begin, tsc := time.Now(), Counter()
 	for time.Since(begin) < 20*time.Microsecond {
 	}
