@@ -25,6 +25,27 @@ type Option[S any] struct {
 	Note string
 }
 
+// WithNote returns the option with another note.
+func (o Option[S]) WithNote(note string) Option[S] {
+	o.Note = note
+	return o
+}
+
+// IntSetter makes an Option's Set of a function that takes an int, which decode finds in the value
+// (GetInt as a rule). nil stays nil.
+func IntSetter[S any](decode func([]byte) (int, error), set func(S, context.Context, int) error) func(S, context.Context, []byte) error {
+	if set == nil {
+		return nil
+	}
+	return func(s S, ctx context.Context, val []byte) error {
+		v, err := decode(val)
+		if err != nil {
+			return err
+		}
+		return set(s, ctx, v)
+	}
+}
+
 // OptionTable finds options by level and name. It does not change once it is made.
 type OptionTable[S any] struct {
 	list []Option[S]

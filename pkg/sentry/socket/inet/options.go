@@ -184,20 +184,6 @@ func intOption(level, name int, label string, on uint, get func(*Socket) (int, e
 			return put(buf, v)
 		}
 	}
-	if set != nil {
-		o.Set = func(s *Socket, ctx context.Context, val []byte) error {
-			v, err := take(val)
-			if err != nil {
-				return err
-			}
-			return set(s, ctx, v)
-		}
-	}
-	return o
-}
-
-// note adds a note to an option.
-func note(o option, text string) option {
-	o.Note = text
+	o.Set = socket.IntSetter(take, set)
 	return o
 }

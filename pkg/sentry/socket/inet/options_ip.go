@@ -87,7 +87,7 @@ var ipOptions = []option{
 	ipFlag(unix.IP_HDRINCL, "IP_HDRINCL", onRaw, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.HeaderIncluded }),
 	{Level: unix.IPPROTO_IP, Name: unix.IP_OPTIONS, Label: "IP_OPTIONS", Get: getIPOptions, Set: setIPOptions},
 	ipFlag(unix.IP_RECVOPTS, "IP_RECVOPTS", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.ReceiveIPOptions }),
-	note(extraFlag(unix.IPPROTO_IP, unix.IP_RETOPTS, "IP_RETOPTS", 0, swRetOpts), "recorded"),
+	extraFlag(unix.IPPROTO_IP, unix.IP_RETOPTS, "IP_RETOPTS", 0, swRetOpts).WithNote("recorded"),
 	ipFlag(unix.IP_PKTINFO, "IP_PKTINFO", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.PacketInfo4 }),
 	intOption(unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, "IP_MTU_DISCOVER", 0,
 		func(s *Socket) (int, error) { return int(s.ep.Options().MTUDiscovery4.Load()), nil },
@@ -103,10 +103,10 @@ var ipOptions = []option{
 	ipFlag(unix.IP_RECVTOS, "IP_RECVTOS", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.ReceiveTOS }),
 	intOption(unix.IPPROTO_IP, unix.IP_MTU, "IP_MTU", 0, (*Socket).pathMTU, nil),
 	ipFlag(unix.IP_FREEBIND, "IP_FREEBIND", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.FreeBind }),
-	note(extraFlag(unix.IPPROTO_IP, unix.IP_PASSSEC, "IP_PASSSEC", 0, swPassSec), "recorded"),
+	extraFlag(unix.IPPROTO_IP, unix.IP_PASSSEC, "IP_PASSSEC", 0, swPassSec).WithNote("recorded"),
 	transparent(unix.IPPROTO_IP, unix.IP_TRANSPARENT, "IP_TRANSPARENT"),
 	ipFlag(unix.IP_RECVORIGDSTADDR, "IP_RECVORIGDSTADDR", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.ReceiveOriginalDestination }),
-	note(intOption(unix.IPPROTO_IP, unix.IP_MINTTL, "IP_MINTTL", 0,
+	intOption(unix.IPPROTO_IP, unix.IP_MINTTL, "IP_MINTTL", 0,
 		func(s *Socket) (int, error) { return int(s.minTTL.Load()), nil },
 		func(s *Socket, _ context.Context, v int) error {
 			if v < 0 || v > 255 {
@@ -114,12 +114,12 @@ var ipOptions = []option{
 			}
 			s.minTTL.Store(int32(v))
 			return nil
-		}), "recorded"),
-	note(extraFlag(unix.IPPROTO_IP, unix.IP_NODEFRAG, "IP_NODEFRAG", onRaw, swNoDefrag), "recorded"),
-	note(extraFlag(unix.IPPROTO_IP, unix.IP_CHECKSUM, "IP_CHECKSUM", 0, swChecksum), "recorded"),
-	note(extraFlag(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, "IP_BIND_ADDRESS_NO_PORT", 0, swNoPort), "recorded: bind(2) chooses a port all the same"),
-	note(extraFlag(unix.IPPROTO_IP, unix.IP_RECVFRAGSIZE, "IP_RECVFRAGSIZE", onDatagram, swFragSize), "recorded"),
-	note(intOption(unix.IPPROTO_IP, unix.IP_RECVERR_RFC4884, "IP_RECVERR_RFC4884", 0,
+		}).WithNote("recorded"),
+	extraFlag(unix.IPPROTO_IP, unix.IP_NODEFRAG, "IP_NODEFRAG", onRaw, swNoDefrag).WithNote("recorded"),
+	extraFlag(unix.IPPROTO_IP, unix.IP_CHECKSUM, "IP_CHECKSUM", 0, swChecksum).WithNote("recorded"),
+	extraFlag(unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, "IP_BIND_ADDRESS_NO_PORT", 0, swNoPort).WithNote("recorded: bind(2) chooses a port all the same"),
+	extraFlag(unix.IPPROTO_IP, unix.IP_RECVFRAGSIZE, "IP_RECVFRAGSIZE", onDatagram, swFragSize).WithNote("recorded"),
+	intOption(unix.IPPROTO_IP, unix.IP_RECVERR_RFC4884, "IP_RECVERR_RFC4884", 0,
 		func(s *Socket) (int, error) { return truth(s.switches.Load()&swErrRFC4884 != 0), nil },
 		func(s *Socket, _ context.Context, v int) error {
 			if v != 0 && v != 1 {
@@ -127,14 +127,14 @@ var ipOptions = []option{
 			}
 			s.setSwitch(swErrRFC4884, v == 1)
 			return nil
-		}), "recorded"),
+		}).WithNote("recorded"),
 	{Level: unix.IPPROTO_IP, Name: unix.IP_UNICAST_IF, Label: "IP_UNICAST_IF", Note: "recorded",
 		Get: func(s *Socket, _ context.Context, buf []byte) (int, error) {
 			return putIPInt(buf, swap32(int(s.unicastIF.Load())))
 		},
 		Set: func(s *Socket, _ context.Context, val []byte) error { return s.setUnicastIF(&s.unicastIF, val) }},
-	note(intOption(unix.IPPROTO_IP, unix.IP_PROTOCOL, "IP_PROTOCOL", onRaw,
-		func(s *Socket) (int, error) { return s.Protocol(), nil }, nil), ""),
+	intOption(unix.IPPROTO_IP, unix.IP_PROTOCOL, "IP_PROTOCOL", onRaw,
+		func(s *Socket) (int, error) { return s.Protocol(), nil }, nil).WithNote(""),
 }
 
 // byteWanted makes an option of level IPPROTO_IP refuse a value of no bytes.

@@ -62,15 +62,15 @@ var ipv6Options = []option{
 			s.ep.Options().MTUDiscovery6.Store(int32(v))
 			return nil
 		}),
-	note(intOption(unix.IPPROTO_IPV6, unix.IPV6_MTU, "IPV6_MTU", 0, (*Socket).pathMTU,
+	intOption(unix.IPPROTO_IPV6, unix.IPV6_MTU, "IPV6_MTU", 0, (*Socket).pathMTU,
 		func(s *Socket, _ context.Context, v int) error {
 			if v != 0 && v < minMTU6 {
 				return unix.EINVAL
 			}
 			return nil
-		}), "what is set is checked and ignored"),
+		}).WithNote("what is set is checked and ignored"),
 	ipv6Flag(unix.IPV6_RECVERR, "IPV6_RECVERR", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.ReceiveErrors6 }),
-	note(intOption(unix.IPPROTO_IPV6, unix.IPV6_RECVERR_RFC4884, "IPV6_RECVERR_RFC4884", 0,
+	intOption(unix.IPPROTO_IPV6, unix.IPV6_RECVERR_RFC4884, "IPV6_RECVERR_RFC4884", 0,
 		func(s *Socket) (int, error) { return truth(s.switches.Load()&swErrRFC4884v6 != 0), nil },
 		func(s *Socket, _ context.Context, v int) error {
 			if v != 0 && v != 1 {
@@ -78,7 +78,7 @@ var ipv6Options = []option{
 			}
 			s.setSwitch(swErrRFC4884v6, v == 1)
 			return nil
-		}), "recorded"),
+		}).WithNote("recorded"),
 	ipv6Flag(unix.IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.PacketInfo6 }),
 	{Level: unix.IPPROTO_IPV6, Name: unix.IPV6_PKTINFO, Label: "IPV6_PKTINFO", Set: setPacketInfo6,
 		Note: "source and interface of every send"},
@@ -100,17 +100,17 @@ var ipv6Options = []option{
 		}),
 	ipv6Flag(unix.IPV6_DONTFRAG, "IPV6_DONTFRAG", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.DontFragment6 }),
 	ipv6Flag(ipv6Flowinfo, "IPV6_FLOWINFO", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.ReceiveFlowInfo }),
-	note(extraFlag(unix.IPPROTO_IPV6, ipv6FlowinfoSend, "IPV6_FLOWINFO_SEND", 0, swFlowInfoSend), "recorded"),
+	extraFlag(unix.IPPROTO_IPV6, ipv6FlowinfoSend, "IPV6_FLOWINFO_SEND", 0, swFlowInfoSend).WithNote("recorded"),
 	ipv6Flag(unix.IPV6_RECVORIGDSTADDR, "IPV6_RECVORIGDSTADDR", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.ReceiveOriginalDestination }),
 	ipv6Flag(unix.IPV6_FREEBIND, "IPV6_FREEBIND", 0, func(o *tcpip.SocketOptions) *atomic.Bool { return &o.FreeBind }),
 	transparent(unix.IPPROTO_IPV6, unix.IPV6_TRANSPARENT, "IPV6_TRANSPARENT"),
-	note(extraFlag(unix.IPPROTO_IPV6, unix.IPV6_RECVPATHMTU, "IPV6_RECVPATHMTU", 0, swPathMTU), "recorded"),
+	extraFlag(unix.IPPROTO_IPV6, unix.IPV6_RECVPATHMTU, "IPV6_RECVPATHMTU", 0, swPathMTU).WithNote("recorded"),
 	{Level: unix.IPPROTO_IPV6, Name: unix.IPV6_PATHMTU, Label: "IPV6_PATHMTU", Get: getPathMTU6},
-	note(extraFlag(unix.IPPROTO_IPV6, unix.IPV6_AUTOFLOWLABEL, "IPV6_AUTOFLOWLABEL", 0, swAutoFlowLabel), "recorded"),
-	note(intOption(unix.IPPROTO_IPV6, unix.IPV6_ADDR_PREFERENCES, "IPV6_ADDR_PREFERENCES", 0,
+	extraFlag(unix.IPPROTO_IPV6, unix.IPV6_AUTOFLOWLABEL, "IPV6_AUTOFLOWLABEL", 0, swAutoFlowLabel).WithNote("recorded"),
+	intOption(unix.IPPROTO_IPV6, unix.IPV6_ADDR_PREFERENCES, "IPV6_ADDR_PREFERENCES", 0,
 		func(s *Socket) (int, error) { return getPreferences(s.preferences.Load()), nil },
-		func(s *Socket, _ context.Context, v int) error { return s.setPreferences(v) }), "recorded"),
-	note(intOption(unix.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, "IPV6_MINHOPCOUNT", 0,
+		func(s *Socket, _ context.Context, v int) error { return s.setPreferences(v) }).WithNote("recorded"),
+	intOption(unix.IPPROTO_IPV6, unix.IPV6_MINHOPCOUNT, "IPV6_MINHOPCOUNT", 0,
 		func(s *Socket) (int, error) { return int(s.minHops.Load()), nil },
 		func(s *Socket, _ context.Context, v int) error {
 			if v < 0 || v > 255 {
@@ -118,8 +118,8 @@ var ipv6Options = []option{
 			}
 			s.minHops.Store(int32(v))
 			return nil
-		}), "recorded"),
-	note(extraFlag(unix.IPPROTO_IPV6, unix.IPV6_RECVFRAGSIZE, "IPV6_RECVFRAGSIZE", 0, swFragSize6), "recorded"),
+		}).WithNote("recorded"),
+	extraFlag(unix.IPPROTO_IPV6, unix.IPV6_RECVFRAGSIZE, "IPV6_RECVFRAGSIZE", 0, swFragSize6).WithNote("recorded"),
 	{Level: unix.IPPROTO_IPV6, Name: unix.IPV6_UNICAST_IF, Label: "IPV6_UNICAST_IF", Note: "recorded",
 		Get: func(s *Socket, _ context.Context, buf []byte) (int, error) {
 			return socket.PutInt(buf, swap32(int(s.unicast6.Load())))

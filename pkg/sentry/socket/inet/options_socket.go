@@ -67,20 +67,20 @@ var socketTable = socket.NewOptionTable([]socketOption{
 			c.setReceiveBuffer(v, c.ns.stack.Settings().ReceiveMax.Load())
 			return nil
 		}),
-	noted(socketInt(unix.SO_SNDBUFFORCE, "SO_SNDBUFFORCE", nil, func(c *Core, ctx context.Context, v int) error {
+	socketInt(unix.SO_SNDBUFFORCE, "SO_SNDBUFFORCE", nil, func(c *Core, ctx context.Context, v int) error {
 		if !c.Capable(ctx, unix.CAP_NET_ADMIN) {
 			return unix.EPERM
 		}
 		c.setSendBuffer(max(v, 0), forceLimit)
 		return nil
-	}), "32 MiB at most"),
-	noted(socketInt(unix.SO_RCVBUFFORCE, "SO_RCVBUFFORCE", nil, func(c *Core, ctx context.Context, v int) error {
+	}).WithNote("32 MiB at most"),
+	socketInt(unix.SO_RCVBUFFORCE, "SO_RCVBUFFORCE", nil, func(c *Core, ctx context.Context, v int) error {
 		if !c.Capable(ctx, unix.CAP_NET_ADMIN) {
 			return unix.EPERM
 		}
 		c.setReceiveBuffer(max(v, 0), forceLimit)
 		return nil
-	}), "32 MiB at most"),
+	}).WithNote("32 MiB at most"),
 	{Level: unix.SOL_SOCKET, Name: unix.SO_KEEPALIVE, Label: "SO_KEEPALIVE",
 		Get: socketFlag(func(o *tcpip.SocketOptions) *atomic.Bool { return &o.KeepAlive }).get,
 		Set: func(c *Core, _ context.Context, val []byte) error {
@@ -191,12 +191,12 @@ var socketTable = socket.NewOptionTable([]socketOption{
 	ofBase(unix.SO_PREFER_BUSY_POLL, "SO_PREFER_BUSY_POLL", "recorded"),
 	{Level: unix.SOL_SOCKET, Name: unix.SO_MAX_PACING_RATE, Label: "SO_MAX_PACING_RATE", Get: (*Core).getPacing, Set: (*Core).setPacing, Note: "recorded"},
 	readOnly(unix.SO_BPF_EXTENSIONS, "SO_BPF_EXTENSIONS", func(*Core) int { return 64 }),
-	noted(socketInt(unix.SO_INCOMING_CPU, "SO_INCOMING_CPU",
+	socketInt(unix.SO_INCOMING_CPU, "SO_INCOMING_CPU",
 		func(c *Core) int { return int(c.extra.incomingCPU.Load()) - 1 },
 		func(c *Core, _ context.Context, v int) error {
 			c.extra.incomingCPU.Store(int32(v) + 1)
 			return nil
-		}), "recorded"),
+		}).WithNote("recorded"),
 	readOnly(unix.SO_INCOMING_NAPI_ID, "SO_INCOMING_NAPI_ID", func(*Core) int { return 0 }),
 	{Level: unix.SOL_SOCKET, Name: unix.SO_MEMINFO, Label: "SO_MEMINFO", Get: (*Core).getMemInfo},
 	{Level: unix.SOL_SOCKET, Name: unix.SO_COOKIE, Label: "SO_COOKIE", Get: func(c *Core, _ context.Context, buf []byte) (int, error) {
@@ -206,7 +206,7 @@ var socketTable = socket.NewOptionTable([]socketOption{
 		binary.NativeEndian.PutUint64(buf, c.cookie)
 		return 8, nil
 	}},
-	noted(socketInt(unix.SO_ZEROCOPY, "SO_ZEROCOPY", func(*Core) int { return 0 }, func(_ *Core, _ context.Context, v int) error {
+	socketInt(unix.SO_ZEROCOPY, "SO_ZEROCOPY", func(*Core) int { return 0 }, func(_ *Core, _ context.Context, v int) error {
 		if v < 0 || v > 1 {
 			return unix.EINVAL
 		}
@@ -214,7 +214,7 @@ var socketTable = socket.NewOptionTable([]socketOption{
 			return unix.EOPNOTSUPP
 		}
 		return nil
-	}), "cannot be turned on: every byte is copied once"),
+	}).WithNote("cannot be turned on: every byte is copied once"),
 	socketInt(unix.SO_BUF_LOCK, "SO_BUF_LOCK",
 		func(c *Core) int {
 			o := c.ep.Options()
@@ -316,20 +316,7 @@ func socketInt(name int, label string, get func(*Core) int, set func(*Core, cont
 	if get != nil {
 		o.Get = func(c *Core, _ context.Context, buf []byte) (int, error) { return socket.PutInt(buf, get(c)) }
 	}
-	if set != nil {
-		o.Set = func(c *Core, ctx context.Context, val []byte) error {
-			v, err := socket.GetInt(val)
-			if err != nil {
-				return err
-			}
-			return set(c, ctx, v)
-		}
-	}
-	return o
-}
-
-func noted(o socketOption, text string) socketOption {
-	o.Note = text
+	o.Set = socket.IntSetter(socket.GetInt, set)
 	return o
 }
 
@@ -534,7 +521,7 @@ func (c *Core) getPeerName(_ context.Context, buf []byte) (int, error) {
 
 // stampOption is one of the four that want the time of arrival; they exclude each other.
 func stampOption(name int, label string) socketOption {
-	return noted(socketInt(name, label,
+	return socketInt(name, label,
 		func(c *Core) int { return truth(int(c.extra.stamp.Load()) == name) },
 		func(c *Core, _ context.Context, v int) error {
 			if v != 0 {
@@ -544,7 +531,7 @@ func stampOption(name int, label string) socketOption {
 			}
 			c.stampsChanged()
 			return nil
-		}), "of datagrams; TCP tells no times")
+		}).WithNote("of datagrams; TCP tells no times")
 }
 
 // softwareStamps is what of SO_TIMESTAMPING makes packets be stamped.

@@ -84,14 +84,14 @@ var tcpOptions = []option{
 			name, _, _ := bytes.Cut(val[:min(len(val), 15)], []byte{0})
 			return tcpEndpoint(s).SetCongestionControl(string(name))
 		}},
-	note(extraFlag(unix.IPPROTO_TCP, unix.TCP_THIN_LINEAR_TIMEOUTS, "TCP_THIN_LINEAR_TIMEOUTS", 0, swThinLinear), "recorded"),
-	note(extraFlag(unix.IPPROTO_TCP, unix.TCP_THIN_DUPACK, "TCP_THIN_DUPACK", 0, swThinDupack), "recorded"),
+	extraFlag(unix.IPPROTO_TCP, unix.TCP_THIN_LINEAR_TIMEOUTS, "TCP_THIN_LINEAR_TIMEOUTS", 0, swThinLinear).WithNote("recorded"),
+	extraFlag(unix.IPPROTO_TCP, unix.TCP_THIN_DUPACK, "TCP_THIN_DUPACK", 0, swThinDupack).WithNote("recorded"),
 	tcpInt(unix.TCP_USER_TIMEOUT, "TCP_USER_TIMEOUT",
 		func(e *tcp.Endpoint) int { return int(e.UserTimeout() / time.Millisecond) },
 		func(e *tcp.Endpoint, v int) error { return e.SetUserTimeout(time.Duration(v) * time.Millisecond) }),
-	note(tcpInt(unix.TCP_FASTOPEN, "TCP_FASTOPEN", (*tcp.Endpoint).FastOpen, (*tcp.Endpoint).SetFastOpen), "cannot be turned on"),
-	note(tcpInt(unix.TCP_TIMESTAMP, "TCP_TIMESTAMP",
-		func(e *tcp.Endpoint) int { return int(int32(e.Timestamp())) }, nil), "cannot be set"),
+	tcpInt(unix.TCP_FASTOPEN, "TCP_FASTOPEN", (*tcp.Endpoint).FastOpen, (*tcp.Endpoint).SetFastOpen).WithNote("cannot be turned on"),
+	tcpInt(unix.TCP_TIMESTAMP, "TCP_TIMESTAMP",
+		func(e *tcp.Endpoint) int { return int(int32(e.Timestamp())) }, nil).WithNote("cannot be set"),
 	tcpInt(unix.TCP_NOTSENT_LOWAT, "TCP_NOTSENT_LOWAT",
 		func(e *tcp.Endpoint) int { return int(int32(e.NotSentLow())) },
 		func(e *tcp.Endpoint, v int) error { e.SetNotSentLow(uint32(v)); return nil }),
@@ -177,13 +177,13 @@ func udpFlag(name int, label string, get func(*udp.Endpoint) bool, set func(*udp
 
 var udpOptions = []option{
 	udpFlag(unix.UDP_CORK, "UDP_CORK", (*udp.Endpoint).Cork, (*udp.Endpoint).SetCork),
-	note(intOption(unix.IPPROTO_UDP, unix.UDP_ENCAP, "UDP_ENCAP", 0, func(*Socket) (int, error) { return 0, nil },
+	intOption(unix.IPPROTO_UDP, unix.UDP_ENCAP, "UDP_ENCAP", 0, func(*Socket) (int, error) { return 0, nil },
 		func(_ *Socket, _ context.Context, v int) error {
 			if v != 0 {
 				return unix.ENOPROTOOPT
 			}
 			return nil
-		}), "cannot be turned on"),
+		}).WithNote("cannot be turned on"),
 	udpFlag(unix.UDP_NO_CHECK6_TX, "UDP_NO_CHECK6_TX", (*udp.Endpoint).NoChecksumTX,
 		func(e *udp.Endpoint, on bool) error { e.SetNoChecksumTX(on); return nil }),
 	udpFlag(unix.UDP_NO_CHECK6_RX, "UDP_NO_CHECK6_RX", (*udp.Endpoint).NoChecksumRX,
