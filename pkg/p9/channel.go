@@ -143,7 +143,10 @@ func (ch *channel) pass(msg []byte, fd int) error {
 		w.hasFD = 1
 	}
 	set(&w.side[ch.me].cpu, 1+spin.CurrentCPU())
-	atomic.StoreUint32(&w.turn, uint32(1-ch.me))
+	// Either this side sees that the other one sleeps, or that one sees its turn before it
+	// does: so each writes its word before it reads the other's. Swap, not Store, which under
+	// the race detector does not keep that order.
+	atomic.SwapUint32(&w.turn, uint32(1-ch.me))
 	if fd >= 0 || atomic.LoadUint32(&w.side[1-ch.me].asleep) != 0 {
 		return ch.sock.send(ring, fd)
 	}
@@ -173,7 +176,7 @@ func (ch *channel) await() error {
 			return nil
 		}
 	}
-	atomic.StoreUint32(&w.side[ch.me].asleep, 1)
+	atomic.SwapUint32(&w.side[ch.me].asleep, 1) // before the turn is read: see pass
 	var err error
 	for atomic.LoadUint32(&w.turn) == other && err == nil {
 		err = ch.heed()

@@ -275,3 +275,32 @@ func TestMemoryThatCouldShrinkIsRefused(t *testing.T) {
 		t.Error("a pipe is taken for memory")
 	}
 }
+
+// TestNoRingIsLost has requests that nobody waits for meet servers that are about to sleep.
+func TestNoRingIsLost(t *testing.T) {
+	for range 40 {
+		c, root := connect(t, newMemTree())
+		within(t, "files made and closed", func() {
+			var wg sync.WaitGroup
+			for g := range 8 {
+				wg.Add(1)
+				go func() {
+					defer wg.Done()
+					for i := range 60 {
+						f, opened, err := root.Create(fmt.Sprintf("f%d-%d", g, i), unix.O_RDWR, 0o600, 0, 0)
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						if opened != nil {
+							opened.Close()
+						}
+						f.File.Close()
+					}
+				}()
+			}
+			wg.Wait()
+		})
+		c.Close()
+	}
+}
