@@ -31,6 +31,38 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
+func TestStderrKeepsTheCrash(t *testing.T) {
+	log := strings.Repeat("I1129 a message of a log\n", 10000)
+	crash := "panic: boom\n\ngoroutine 7 [running]:\nruntime.gopanic(0x1)\n\t/go/panic.go:1\nrunsc/pkg/mm.Split(0x0)\n\t/mm.go:3\n"
+	others := strings.Repeat("goroutine 8 [select]:\nmain.wait()\n\t/main.go:1\n\n", 20000)
+	for _, tc := range []struct {
+		name, written, want string
+	}{
+		{"a crash", crash, "panic: boom in runsc/pkg/mm.Split"},
+		{"after a log", log + crash, "panic: boom in runsc/pkg/mm.Split"},
+		{"before all goroutines", log + crash + others, "panic: boom in runsc/pkg/mm.Split"},
+		{"only a log", log + "the last line\n", "the last line"},
+		{"Fatal", log + fatalPrefix + "no memory\n", "no memory"},
+	} {
+		for _, size := range []int{7, 4096, len(tc.written)} {
+			var s Stderr
+			for rest := []byte(tc.written); len(rest) > 0; {
+				n := min(size, len(rest))
+				if got, err := s.Write(rest[:n]); got != n || err != nil {
+					t.Fatalf("%s: Write: %d, %v", tc.name, got, err)
+				}
+				rest = rest[n:]
+			}
+			if len(s.Bytes()) > 2*maxStderr {
+				t.Errorf("%s: keeps %d bytes", tc.name, len(s.Bytes()))
+			}
+			if got, _ := LastWords(s.Bytes()); got != tc.want {
+				t.Errorf("%s in pieces of %d: %q; want %q", tc.name, size, got, tc.want)
+			}
+		}
+	}
+}
+
 func FuzzLastWords(f *testing.F) {
 	f.Add([]byte("panic: x\ngoroutine 1 [running]:\nf()\n"))
 	f.Add([]byte("FATAL ERROR: "))

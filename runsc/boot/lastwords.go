@@ -31,20 +31,64 @@ func LastWords(stderr []byte) (words string, orderly bool) {
 			return string(rest), true
 		}
 	}
-	for i, line := range lines {
-		for _, head := range []string{"panic: ", "fatal error: ", "SIGABRT: ", "SIGQUIT: ", "SIGSYS: ", "SIGSEGV: ", "SIGBUS: ", "SIGILL: ", "runtime: "} {
-			if !bytes.HasPrefix(line, []byte(head)) {
-				continue
-			}
-			words := string(line)
-			if where := panicSite(lines[i:]); where != "" {
-				words += " in " + where
-			}
-			return words, false
+	if at := crashStart(stderr); at >= 0 {
+		lines := bytes.Split(stderr[at:], []byte("\n"))
+		words := string(lines[0])
+		if where := panicSite(lines); where != "" {
+			words += " in " + where
 		}
+		return words, false
 	}
 	return string(lines[len(lines)-1]), false
 }
+
+// crashHeads begin the first line of what Go's runtime prints when a process crashes.
+var crashHeads = []string{"panic: ", "fatal error: ", "SIGABRT: ", "SIGQUIT: ", "SIGSYS: ", "SIGSEGV: ", "SIGBUS: ", "SIGILL: ", "runtime: "}
+
+// crashStart returns where the first such line begins, or -1.
+func crashStart(b []byte) int {
+	for at := 0; at < len(b); {
+		line, _, _ := bytes.Cut(b[at:], []byte("\n"))
+		for _, head := range crashHeads {
+			if bytes.HasPrefix(line, []byte(head)) {
+				return at
+			}
+		}
+		at += len(line) + 1
+	}
+	return -1
+}
+
+// maxStderr is how much Stderr keeps, in bytes.
+const maxStderr = 64 << 10
+
+// Stderr keeps of what is written to it, which may be a log that never ends, what LastWords
+// needs: the last part of it, or the beginning of a crash.
+type Stderr struct {
+	buf     []byte
+	crashed bool // buf begins with a crash
+}
+
+// Write implements io.Writer. It does not fail.
+func (s *Stderr) Write(p []byte) (int, error) {
+	n := len(p)
+	if s.crashed {
+		p = p[:min(n, max(0, 2*maxStderr-len(s.buf)))]
+	}
+	s.buf = append(s.buf, p...)
+	if len(s.buf) > 2*maxStderr && !s.crashed {
+		// A head may be cut in two, so lines that are not complete stay.
+		if at := crashStart(s.buf); at >= 0 {
+			s.buf, s.crashed = s.buf[at:min(len(s.buf), at+2*maxStderr)], true
+		} else {
+			s.buf = append(s.buf[:0], s.buf[len(s.buf)-maxStderr:]...)
+		}
+	}
+	return n, nil
+}
+
+// Bytes is what was kept.
+func (s *Stderr) Bytes() []byte { return s.buf }
 
 // panicSite returns the first function of a Go traceback that is not the runtime's.
 func panicSite(lines [][]byte) string {

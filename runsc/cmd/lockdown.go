@@ -3,6 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"os/signal"
 	"runtime/debug"
 	"syscall"
 	"unsafe"
@@ -83,8 +84,9 @@ func keepCapabilities(keep uint64) error {
 
 // crashOutput makes what the runtime prints when it panics go to the debug log as well. To
 // stderr it goes in any case: that is a pipe to the client, which reads it for as long as it
-// is there.
+// is there. When it has gone, messages to stderr are lost; they must not end the process.
 func crashOutput() error {
+	signal.Ignore(unix.SIGPIPE)
 	if logs.debug == nil {
 		return nil
 	}

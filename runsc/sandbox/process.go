@@ -18,7 +18,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -74,12 +73,8 @@ type child struct {
 	name  string
 
 	stderrDone chan struct{} // closed when the process has closed or left its stderr
-	stderr     bytes.Buffer  // not to be read before
+	stderr     boot.Stderr   // not to be read before
 }
-
-// maxStderr bounds what is kept of a process's stderr; a Go traceback begins with what
-// matters.
-const maxStderr = 64 << 10
 
 // startChild executes the command. Its stdin and stdout are /dev/null.
 func (c *command) startChild(null *os.File) (*child, error) {
@@ -111,7 +106,7 @@ func (c *command) startChild(null *os.File) (*child, error) {
 	go func() {
 		defer close(ch.stderrDone)
 		defer r.Close()
-		io.Copy(&ch.stderr, io.LimitReader(r, maxStderr))
+		io.Copy(&ch.stderr, r)
 	}()
 	return ch, nil
 }

@@ -301,3 +301,24 @@ func TestClientDeath(t *testing.T) {
 		}
 	})
 }
+
+// A log of every system call is more than the pipe and the memory for last words hold, and it goes on
+// when nobody reads it any more.
+func TestMuchDebugOutput(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		if r.IsRunc() {
+			t.Skip("the flag --strace is runsc's")
+		}
+		debug := *r
+		debug.AddFlags("--debug", "--strace")
+		const work = "i=0; while [ $i -lt 100 ]; do (cd /data; stat . >/dev/null); i=$((i+1)); done; echo fine"
+		if res := ok(t, run(t, &debug, work)); res.Stdout != "fine\n" {
+			t.Errorf("stdout is %q", res.Stdout)
+		}
+		id := started(t, &debug, sh(t, work+"; exec sleep 1000"))
+		ok(t, r.Run(soon, "exec", id, "/bin/sh", "-c", work))
+		if got := status(r, id); got != "running" {
+			t.Errorf("without a reader the container is %q", got)
+		}
+	})
+}
