@@ -80,7 +80,8 @@ type Endpoint struct {
 
 	attach     sync.Mutex // guards the fields below; it is taken before use
 	dispatcher stack.LinkDispatcher
-	// file is fd in Go's poller, by which the receiver waits; nil: not open.
+	// file is an epoll instance in Go's poller, by which the receiver waits for fd; nil: not open.
+	// With fd itself there, each frame that has been sent would wake the poller for its room.
 	file     *os.File       `state:"nosave"`
 	receiver *receiver      `state:"nosave"` // nil: none runs
 	running  sync.WaitGroup `state:"nosave"`
@@ -129,9 +130,9 @@ func (e *Endpoint) Reopen(fd int) error {
 		unix.Close(fd)
 		return fmt.Errorf("link by descriptor %d: %w", fd, err)
 	}
-	file := os.NewFile(uintptr(fd), "link")
-	if err := file.SetReadDeadline(time.Time{}); err != nil { // it cannot be waited for
-		file.Close()
+	file, err := pollReadable(fd)
+	if err != nil {
+		unix.Close(fd)
 		return fmt.Errorf("link by descriptor %d: %w", fd, err)
 	}
 	e.file = file
@@ -140,6 +141,29 @@ func (e *Endpoint) Reopen(fd int) error {
 	e.use.Unlock()
 	e.receive()
 	return nil
+}
+
+// pollReadable returns a file in Go's poller that becomes readable when fd does.
+func pollReadable(fd int) (*os.File, error) {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(fd)}
+	if err := unix.EpollCtl(epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		unix.Close(epfd)
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
+	if err := unix.SetNonblock(epfd, true); err != nil {
+		unix.Close(epfd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	file := os.NewFile(uintptr(epfd), "link")
+	if err := file.SetReadDeadline(time.Time{}); err != nil { // it cannot be waited for
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 // MTU implements stack.LinkEndpoint.
@@ -228,6 +252,7 @@ func (e *Endpoint) Close() {
 	e.use.Lock()
 	defer e.use.Unlock()
 	e.file.Close()
+	unix.Close(e.fd)
 	e.file, e.open, e.dispatcher = nil, false, nil
 }
 

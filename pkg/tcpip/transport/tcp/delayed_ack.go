@@ -85,11 +85,20 @@ func (e *Endpoint) acknowledgeData() {
 		return
 	}
 	switch {
-	case a.now, e.rcv.nxt-e.rcv.acked > uint32(e.rcv.mss), a.quick > 0 && !a.interactive, !e.ooo.empty():
+	case a.now, e.rcv.nxt-e.rcv.acked > uint32(e.rcv.mss) && !e.readerAcknowledges(), a.quick > 0 && !a.interactive, !e.ooo.empty():
 		e.sendAck()
 	case !e.timers.isSet(deadlineAck):
 		e.timers.set(deadlineAck, e.now+min(max(a.ato, minAckDelay), maxAckDelay))
 	}
+}
+
+// readerAcknowledges says that the application is about to read, which will acknowledge and open
+// the window with one segment (afterRead): it is reading, or has so much to read that it is what
+// everybody waits for. Under load that is one segment for a whole read, which saves work on both
+// sides.
+func (e *Endpoint) readerAcknowledges() bool {
+	much := e.fullWindow() / 8
+	return (e.rcv.reading || e.recvQ.len() > much) && int(e.rcv.nxt-e.rcv.acked) <= much
 }
 
 // ackSent notes that a segment with an acknowledgement was sent.
