@@ -299,6 +299,56 @@ TEST(mmap_shared_file_across_processes)
 	CHECK_EQ(p[0], 77);
 }
 
+/* Pages from the middle of memory that is not the process's own alone, one after the other: what
+ * is around them stays, here and there. */
+TEST(madvise_dontneed_inside_shared_pages)
+{
+	enum { N = 64 };
+	for (int kind = 0; kind < 2; kind++) {
+		unsigned char *p;
+		if (kind == 0) {
+			p = map_pages(N);
+		} else {
+			int fd = SYS(open("f", O_RDWR | O_CREAT | O_TRUNC, 0600));
+			SYS(ftruncate(fd, N * PAGE));
+			p = mmap(NULL, N * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+			CHECK(p != MAP_FAILED);
+			SYS(close(fd));
+		}
+		for (int i = 0; i < N; i++)
+			memset(p + i * PAGE, i + 1, PAGE);
+		int go[2];
+		SYS(pipe(go));
+		pid_t pid = SYS(fork());
+		if (pid == 0) {
+			char c;
+			close(go[1]);
+			if (read(go[0], &c, 1) != 0)
+				_exit(2);
+			for (int i = 0; i < N; i++)
+				if (p[i * PAGE] != i + 1 || p[i * PAGE + PAGE - 1] != i + 1)
+					_exit(1);
+			_exit(0);
+		}
+		SYS(close(go[0]));
+		for (int k = 0, i = 5; k < N / 2; k++, i = (i + 29) % N) {
+			SYS(madvise(p + i * PAGE, PAGE, MADV_DONTNEED));
+			CHECK_EQ(p[i * PAGE], 0);
+		}
+		int left = 0;
+		for (int i = 0; i < N; i++) {
+			CHECK(p[i * PAGE] == 0 || p[i * PAGE] == i + 1);
+			left += p[i * PAGE] != 0;
+		}
+		CHECK_EQ(left, N / 2);
+		SYS(close(go[1]));
+		int status;
+		SYS(waitpid(pid, &status, 0));
+		CHECK_EQ(status, 0);
+		SYS(munmap(p, N * PAGE));
+	}
+}
+
 TEST(mmap_populate_and_noreserve)
 {
 	unsigned char vec[16];

@@ -23,7 +23,6 @@ func (m *MemoryManager) MAdvise(addr uintptr, length uint64, advice int) error {
 		return err
 	}
 	var f func(ar usermem.AddrRange, v *vma) error
-	c := newChange()
 	switch advice {
 	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED,
 		unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_MERGEABLE, unix.MADV_UNMERGEABLE,
@@ -64,7 +63,6 @@ func (m *MemoryManager) MAdvise(addr uintptr, length uint64, advice int) error {
 	m.mappingMu.Lock()
 	whole, err := m.eachVMA(ar, f)
 	m.mappingMu.Unlock()
-	m.drop(c)
 	if err == nil && !whole {
 		err = unix.ENOMEM
 	}
@@ -110,7 +108,7 @@ func (m *MemoryManager) discardPages(ar usermem.AddrRange, c *change) {
 			continue
 		}
 		part := usermem.AddrRange(it.Range()).Intersect(ar)
-		fr := p.fileRange(it.Start(), part)
+		file, fr := p.file, p.fileRange(it.Start(), part)
 		vit := m.vmas.Find(part.Start)
 		anonymous := vit.Ok() && vit.Value().mappable == nil
 		if anonymous && !p.needCOW && m.mf.UniqueLength(fr) == fr.Length() {
@@ -118,9 +116,9 @@ func (m *MemoryManager) discardPages(ar usermem.AddrRange, c *change) {
 			it = it.Next()
 			continue
 		}
-		it = m.pmas.Isolate(it, r)
+		it = m.pmas.Isolate(it, r) // p is not valid any more
 		c.unmap = addRange(c.unmap, part)
-		c.refs = append(c.refs, droppedRef{p.file, fr})
+		c.refs = append(c.refs, droppedRef{file, fr})
 		it = m.pmas.Remove(it)
 	}
 }
