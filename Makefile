@@ -2,6 +2,7 @@
 # make run        builds it and runs a command of this machine's root in a sandbox
 # make test       everything this machine can run, with a summary; test-PHASE runs one phase
 # make bench      measures native, runc and ours, as tables; BENCH= takes options, see test/bench
+# make soak       half an hour of stress-ng in one sandbox; SOAK= seconds for each stressor
 # make fuzz       every fuzz target for FUZZTIME each
 #
 # RUNTIME=/usr/sbin/runc make test-e2e   checks the tests themselves against another runtime
@@ -25,7 +26,7 @@ GOSUM  = bin/gosum
 UNIT   = ./cmd/... ./pkg/... ./runsc/... ./test/bench
 
 .DEFAULT_GOAL := all
-.PHONY: all run test test-deps $(PHASES:%=test-%) bench fuzz clean bin/runsc $(GOSUM)
+.PHONY: all run test test-deps $(PHASES:%=test-%) soak bench fuzz clean bin/runsc $(GOSUM)
 
 all: bin/runsc
 
@@ -91,6 +92,10 @@ test-network: $(suite)
 
 test-software: $(suite)
 	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/software 2>&1 | $(GOSUM)
+
+# Half an hour of stress-ng in one sandbox, its stressors in turns.
+soak: test-deps $(suite)
+	SOAK=$(or $(SOAK),95) $(GO) test -json -count=1 -timeout 100m -run 'TestSoftware/.*/^stress$$' $(GOTESTFLAGS) ./test/software 2>&1 | $(GOSUM)
 
 bench: test-deps bin/runsc
 	$(GO) build -o bin/bench/bench ./test/bench

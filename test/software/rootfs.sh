@@ -8,7 +8,7 @@
 # the final name.
 set -eu
 cache=$1
-packages=bash,coreutils,findutils,sed,gawk,grep,tar,gzip,xz-utils,bzip2,perl,python3-minimal,libpython3-stdlib,python3,gcc,libc6-dev,make,git,sqlite3,procps,apt,dpkg,dpkg-dev,util-linux,file,bc,diffutils,patch,redis-server,redis-tools,ca-certificates,curl,wget,iputils-ping,iproute2,net-tools,bind9-dnsutils,dnsmasq-base,nginx-light,wrk,iperf3,netcat-openbsd,openssh-server,openssh-client,postgresql
+packages=bash,coreutils,findutils,sed,gawk,grep,tar,gzip,xz-utils,bzip2,perl,python3-minimal,libpython3-stdlib,python3,gcc,libc6-dev,make,git,sqlite3,procps,apt,dpkg,dpkg-dev,util-linux,file,bc,diffutils,patch,redis-server,redis-tools,ca-certificates,curl,wget,iputils-ping,iproute2,net-tools,bind9-dnsutils,dnsmasq-base,nginx-light,wrk,iperf3,netcat-openbsd,openssh-server,openssh-client,postgresql,stress-ng
 hash=$(sha256sum "$0" | cut -c1-12)
 root=$cache/debian-$hash
 if [ ! -d "$root" ]; then

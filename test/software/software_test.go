@@ -1,6 +1,9 @@
 package software
 
 import (
+	"cmp"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -8,10 +11,17 @@ import (
 	"runsc/test/oci"
 )
 
+// soak is how many seconds each stressor takes inside; the environment's SOAK changes it. Natively
+// it is 1.
+var soak, _ = strconv.Atoi(cmp.Or(os.Getenv("SOAK"), "1"))
+
 // limit bounds one program. Natively each takes seconds, a build of runsc a minute.
 func limit(p program) time.Duration {
-	if p.goEnv {
+	switch {
+	case p.goEnv:
 		return 8 * time.Minute
+	case p.soaks:
+		return 5*time.Minute + time.Duration(soak)*time.Minute
 	}
 	return 150 * time.Second
 }
@@ -21,6 +31,7 @@ type program struct {
 	name  string
 	args  []string
 	goEnv bool // wants Go's tool chain, the module cache and the sources
+	soaks bool // takes as long as soak says
 }
 
 var programs = []program{
@@ -34,6 +45,7 @@ var programs = []program{
 	{name: "git", args: []string{"bash", "/tests/git.sh"}},
 	{name: "sqlite", args: []string{"bash", "/tests/sqlite.sh"}},
 	{name: "dpkg-apt", args: []string{"bash", "/tests/dpkg_apt.sh"}},
+	{name: "stress", args: []string{"bash", "/tests/stress.sh"}, soaks: true},
 	{name: "go-program", args: []string{"/tests/goprog"}},
 	{name: "go-build", args: []string{"bash", "-c", `cd /src && go build -trimpath -o /work/runsc ./cmd/runsc && sha256sum /work/runsc && /work/runsc --version`}, goEnv: true},
 }
@@ -77,7 +89,7 @@ func inside(t *testing.T, r *oci.Runtime, lower, scripts string, p program) oci.
 		t.Skipf("no overlay on this machine: %v", err)
 	}
 	s := oci.Spec(inWork(p)...)
-	s.Process.Env = env(p)
+	s.Process.Env = append(env(p), "SOAK="+strconv.Itoa(soak))
 	oci.AddBinds(s, binds(t, p, scripts)...)
 	b := oci.NewBundle(t, o.Root(), s)
 	id := oci.ID("soft")
