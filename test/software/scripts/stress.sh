@@ -1,8 +1,8 @@
-# stress-ng: stressors that pass on the host, three at a time, each for SOAK seconds (1).
+# stress-ng: stressors that pass on the host, three at a time, two instances of each, for SOAK seconds (1).
 set -u
 stress() {
 	mkdir "$1" && cd "$1" || return
-	if timeout -k 5 $((${SOAK:-1} + 60)) stress-ng --"$1" 1 --timeout "${SOAK:-1}s" >../out."$1" 2>&1; then
+	if timeout -k 5 $((${SOAK:-1} + 60)) stress-ng --"$1" 2 --timeout "${SOAK:-1}s" >../out."$1" 2>&1; then
 		echo passes >>../out."$1"
 	fi
 }
