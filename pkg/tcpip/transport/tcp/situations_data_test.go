@@ -353,6 +353,24 @@ func TestReceiving(t *testing.T) {
 			< A 3001:4001 ack 1
 			+40ms
 			> A 1 ack 4001`},
+		{"RFC 9293 3.8.6.3: a reader that is behind acknowledges by reading", `
+			established
+			< A 1:1001 ack 1
+			> A 1 ack 1001
+			set ackpending 1
+			< A 1001:10001 ack 1
+			> A 1 ack 10001
+			< A 10001:14001 ack 1
+			timer ack
+			read 3000
+			> A 1 ack 14001
+			notimer ack
+			< A 14001:17001 ack 1
+			< A 17001:24001 ack 1
+			> A 1 ack 24001
+			< A 24001:27001 ack 1
+			+40ms
+			> A 1 ack 27001`},
 		{"RFC 5681 4.2: a gap is acknowledged at once, and so is what fills it", `
 			established
 			< A 1:1001 ack 1
