@@ -325,7 +325,7 @@ func (s *Set[K, V]) split(it Iter[K, V], k K) Iter[K, V] {
 }
 
 // Isolate cuts the segment so that the part in r stands alone, and returns that part. The
-// segment and r share something.
+// segment and r share something. What Value returned before is not valid any more.
 func (s *Set[K, V]) Isolate(it Iter[K, V], r Range[K]) Iter[K, V] {
 	if it.Start() < r.Start {
 		it = s.split(it, r.Start).Next()

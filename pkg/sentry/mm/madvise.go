@@ -108,7 +108,7 @@ func (m *MemoryManager) discardPages(ar usermem.AddrRange, c *change) {
 			continue
 		}
 		part := usermem.AddrRange(it.Range()).Intersect(ar)
-		file, fr := p.file, p.fileRange(it.Start(), part)
+		fr := p.fileRange(it.Start(), part)
 		vit := m.vmas.Find(part.Start)
 		anonymous := vit.Ok() && vit.Value().mappable == nil
 		if anonymous && !p.needCOW && m.mf.UniqueLength(fr) == fr.Length() {
@@ -116,10 +116,8 @@ func (m *MemoryManager) discardPages(ar usermem.AddrRange, c *change) {
 			it = it.Next()
 			continue
 		}
-		it = m.pmas.Isolate(it, r) // p is not valid any more
 		c.unmap = addRange(c.unmap, part)
-		c.refs = append(c.refs, droppedRef{file, fr})
-		it = m.pmas.Remove(it)
+		it = m.removePart(it, r, c)
 	}
 }
 

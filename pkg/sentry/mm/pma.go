@@ -207,11 +207,17 @@ func (m *MemoryManager) removePMAs(ar usermem.AddrRange, c *change) {
 		return
 	}
 	for it.Ok() && it.Start() < r.End {
-		it = m.pmas.Isolate(it, r)
-		p := it.Value()
-		c.refs = append(c.refs, droppedRef{p.file, p.fileRange(it.Start(), usermem.AddrRange(it.Range()))})
-		it = m.pmas.Remove(it)
+		it = m.removePart(it, r, c)
 	}
+}
+
+// removePart removes what of the PMA at it lies in r, and returns the next PMA. activeMu is held
+// for writing.
+func (m *MemoryManager) removePart(it pmaIter, r segment.Range[uintptr], c *change) pmaIter {
+	it = m.pmas.Isolate(it, r)
+	p := it.Value()
+	c.refs = append(c.refs, droppedRef{p.file, p.fileRange(it.Start(), usermem.AddrRange(it.Range()))})
+	return m.pmas.Remove(it)
 }
 
 // Invalidate implements memmap.MappingSpace.
@@ -225,12 +231,8 @@ func (m *MemoryManager) Invalidate(ar usermem.AddrRange, private bool) {
 			it = it.Next()
 			continue
 		}
-		it = m.pmas.Isolate(it, r)
-		part := usermem.AddrRange(it.Range())
-		p := it.Value()
-		c.unmap = addRange(c.unmap, part)
-		c.refs = append(c.refs, droppedRef{p.file, p.fileRange(part.Start, part)})
-		it = m.pmas.Remove(it)
+		c.unmap = addRange(c.unmap, usermem.AddrRange(it.Range()).Intersect(ar))
+		it = m.removePart(it, r, c)
 	}
 	m.apply(c)
 	m.activeMu.Unlock()

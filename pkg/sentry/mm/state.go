@@ -33,15 +33,12 @@ func (m *MemoryManager) ForgetFiles() {
 	m.activeMu.Lock()
 	defer m.activeMu.Unlock()
 	for it := m.pmas.First(); it.Ok(); {
-		p := it.Value()
-		if m.isOurs(p.file) {
+		if m.isOurs(it.Value().file) {
 			it = it.Next()
 			continue
 		}
-		ar := usermem.AddrRange(it.Range())
-		c.unmap = addRange(c.unmap, ar)
-		c.refs = append(c.refs, droppedRef{p.file, p.fileRange(ar.Start, ar)})
-		it = m.pmas.Remove(it)
+		c.unmap = addRange(c.unmap, usermem.AddrRange(it.Range()))
+		it = m.removePart(it, it.Range(), c)
 	}
 	m.apply(c)
 }
