@@ -59,32 +59,25 @@ func crashStart(b []byte) int {
 	return -1
 }
 
-// maxStderr is how much Stderr keeps, in bytes.
+// maxStderr is how much of the end Stderr keeps at least, in bytes. It never keeps more than twice
+// as much.
 const maxStderr = 64 << 10
 
 // Stderr keeps of what is written to it, which may be a log that never ends, what LastWords
 // needs: the last part of it, or the beginning of a crash.
-type Stderr struct {
-	buf     []byte
-	crashed bool // buf begins with a crash
-}
+type Stderr struct{ buf []byte }
 
 // Write implements io.Writer. It does not fail.
 func (s *Stderr) Write(p []byte) (int, error) {
-	n := len(p)
-	if s.crashed {
-		p = p[:min(n, max(0, 2*maxStderr-len(s.buf)))]
-	}
 	s.buf = append(s.buf, p...)
-	if len(s.buf) > 2*maxStderr && !s.crashed {
-		// A head may be cut in two, so lines that are not complete stay.
+	if len(s.buf) > 2*maxStderr {
 		if at := crashStart(s.buf); at >= 0 {
-			s.buf, s.crashed = s.buf[at:min(len(s.buf), at+2*maxStderr)], true
+			s.buf = s.buf[at:min(len(s.buf), at+2*maxStderr)]
 		} else {
 			s.buf = append(s.buf[:0], s.buf[len(s.buf)-maxStderr:]...)
 		}
 	}
-	return n, nil
+	return len(p), nil
 }
 
 // Bytes is what was kept.
