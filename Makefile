@@ -94,8 +94,8 @@ test-software: $(suite)
 	$(GO) test -json -count=1 -timeout 20m $(GOTESTFLAGS) ./test/software 2>&1 | $(GOSUM)
 
 # Half an hour of stress-ng in one sandbox, its stressors in turns.
-soak: test-deps $(suite)
-	SOAK=$(or $(SOAK),95) $(GO) test -json -count=1 -timeout 100m -run 'TestSoftware/.*/^stress$$' $(GOTESTFLAGS) ./test/software 2>&1 | $(GOSUM)
+soak: test-deps
+	SOAK=$(or $(SOAK),95) $(MAKE) test-software GOTESTFLAGS="-timeout 100m -run TestSoftware//stress $(GOTESTFLAGS)"
 
 bench: test-deps bin/runsc
 	$(GO) build -o bin/bench/bench ./test/bench

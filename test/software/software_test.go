@@ -13,7 +13,7 @@ import (
 
 // soak is how many seconds each stressor takes inside; the environment's SOAK changes it. Natively
 // it is 1.
-var soak, _ = strconv.Atoi(cmp.Or(os.Getenv("SOAK"), "1"))
+var soak, errSoak = strconv.Atoi(cmp.Or(os.Getenv("SOAK"), "1"))
 
 // limit bounds one program. Natively each takes seconds, a build of runsc a minute.
 func limit(p program) time.Duration {
@@ -89,7 +89,10 @@ func inside(t *testing.T, r *oci.Runtime, lower, scripts string, p program) oci.
 		t.Skipf("no overlay on this machine: %v", err)
 	}
 	s := oci.Spec(inWork(p)...)
-	s.Process.Env = append(env(p), "SOAK="+strconv.Itoa(soak))
+	s.Process.Env = env(p)
+	if p.soaks {
+		s.Process.Env = append(s.Process.Env, "SOAK="+strconv.Itoa(soak))
+	}
 	oci.AddBinds(s, binds(t, p, scripts)...)
 	b := oci.NewBundle(t, o.Root(), s)
 	id := oci.ID("soft")
@@ -101,6 +104,9 @@ func inside(t *testing.T, r *oci.Runtime, lower, scripts string, p program) oci.
 }
 
 func TestSoftware(t *testing.T) {
+	if errSoak != nil || soak < 1 {
+		t.Fatalf("SOAK=%s is no number of seconds", os.Getenv("SOAK"))
+	}
 	lower, scripts := oci.PrepareDebian(t, "./goprog")
 	var once [64]sync.Once
 	var want [64]oci.Result
