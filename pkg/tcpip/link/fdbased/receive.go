@@ -63,8 +63,8 @@ type slot struct {
 // All is done within one call of conn.Read, whose function is called again whenever the poller has
 // seen the link's descriptor become readable since it was called last. So it may return as soon as
 // the descriptor was seen empty, and a batch that is not full says that: the call that would say
-// EAGAIN is saved. (If recvmmsg(2) ended early for an error, which it tells in the next call, that next
-// call may be as late as the next frame.)
+// EAGAIN is saved. (If recvmmsg(2) ended early for an error, which it tells in the next call, that
+// next call may be as late as the next frame.)
 func (r *receiver) run(file *os.File) {
 	defer r.release()
 	fd := r.e.fd // it stays until run has ended

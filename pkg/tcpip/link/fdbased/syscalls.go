@@ -17,7 +17,8 @@ type Syscall struct {
 
 // Syscalls lists what an Endpoint asks of the host once New has made it, besides what Go's
 // run-time and its poller do. All calls but ppoll(2) have the descriptor that New was given as
-// their first argument. (New sets the descriptor's O_NONBLOCK with fcntl(2).)
+// their first argument. (New sets the descriptor's O_NONBLOCK with fcntl(2), and adds it to
+// an epoll instance that it makes for the poller.)
 func Syscalls(k Kind) []Syscall {
 	calls := []Syscall{
 		{unix.SYS_PPOLL, 0, -1},
