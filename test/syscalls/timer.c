@@ -47,6 +47,34 @@ TEST(clocks_tick_and_agree)
 	CHECK((a.tv_sec - b.tv_sec) * 1000000000 + a.tv_nsec - b.tv_nsec >= 0);
 }
 
+static void *busy_for(void *ms)
+{
+	busy((long)ms);
+	return NULL;
+}
+
+static long long clock_ns(clockid_t id)
+{
+	struct timespec t;
+	SYS(clock_gettime(id, &t));
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+TEST(threads_share_the_processors_time)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int n = cpus < 8 ? 4 * cpus : 32;
+	pthread_t t[32];
+	long long wall = clock_ns(CLOCK_MONOTONIC), cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	for (int i = 0; i < n; i++)
+		CHECK_EQ(pthread_create(&t[i], NULL, busy_for, (void *)100), 0);
+	for (int i = 0; i < n; i++)
+		CHECK_EQ(pthread_join(t[i], NULL), 0);
+	cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	wall = clock_ns(CLOCK_MONOTONIC) - wall;
+	CHECK(cpu > 0 && cpu <= wall * cpus * 11 / 10);
+}
+
 TEST(clock_monotonic_never_goes_back)
 {
 	struct timespec a, b;

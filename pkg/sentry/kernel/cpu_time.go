@@ -15,10 +15,10 @@ import (
 const nsPerTick = 10_000_000
 
 // cpuTimes measures one task. Time between Switch's begin and end counts as user time,
-// time in system calls while not asleep as system time. Nanoseconds.
+// time in system calls while not asleep as system time. Nanoseconds of Kernel.cpuShare.
 type cpuTimes struct {
 	user, system atomic.Int64
-	since        atomic.Int64 // begin of the present span, CLOCK_MONOTONIC; 0 while asleep
+	since        atomic.Int64 // begin of the present span; 0 while asleep
 	inUser       atomic.Bool
 
 	voluntary atomic.Uint64 // context switches: sleeps
@@ -62,7 +62,7 @@ func (c *cpuTimes) read(now int64) (user, system int64) {
 }
 
 // CPUTime is the task's user and system time in nanoseconds.
-func (t *Task) CPUTime() (user, system int64) { return t.times.read(t.k.monotonic.Now()) }
+func (t *Task) CPUTime() (user, system int64) { return t.times.read(t.k.cpuNow()) }
 
 // ContextSwitches is how often the task slept.
 func (t *Task) ContextSwitches() uint64 { return t.times.voluntary.Load() }
@@ -100,7 +100,7 @@ func (g *groupTimes) addChild(c *ThreadGroup) {
 
 // CPUTime is the process's user and system time, all threads together, in nanoseconds.
 func (tg *ThreadGroup) CPUTime() (user, system int64) {
-	now := tg.k.monotonic.Now()
+	now := tg.k.cpuNow()
 	user, system = tg.times.exitedUser.Load(), tg.times.exitedSystem.Load()
 	for _, t := range tg.cpuTasks() {
 		u, s := t.times.read(now)

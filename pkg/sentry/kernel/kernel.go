@@ -52,6 +52,7 @@ type Kernel struct {
 	syscalls   *SyscallTable `state:"nosave"`
 	realtime   ktime.Clock
 	monotonic  ktime.Clock
+	cpuShare   cpuShare
 	boottime   ktime.Clock
 	vdso       *vdso.Clock
 	rootUserNS *auth.UserNamespace
@@ -134,6 +135,7 @@ func New(c Config) *Kernel {
 		vdso:       c.VDSO,
 		rootUserNS: auth.NewRootUserNamespace(),
 		numCPU:     max(c.NumCPU, 1),
+		cpuShare:   cpuShare{cpus: int64(max(c.NumCPU, 1))},
 		totalMem:   c.TotalMem,
 		reporter:   c.Reporter,
 		tasks:      map[*Task]struct{}{},
@@ -249,11 +251,13 @@ func (k *Kernel) Resume() {
 	k.pauseCond.Broadcast()
 }
 
-// waitUnpaused holds the calling task goroutine while the kernel is paused.
-func (k *Kernel) waitUnpaused() {
+// waitUnpaused holds the goroutine of task t while the kernel is paused.
+func (k *Kernel) waitUnpaused(t *Task) {
 	if !k.pausedFlag.Load() {
 		return
 	}
+	t.asleep(StateDiskSleep)
+	defer t.awake()
 	k.pauseMu.Lock()
 	defer k.pauseMu.Unlock()
 	for k.paused {

@@ -28,17 +28,20 @@ func (t *Task) start() {
 func (t *Task) run() {
 	defer t.k.tasksDone.Done()
 	debug.SetPanicOnFault(true) // see usermem
+	t.setState(StateRunning) // it may have been saved in its sleep
+	t.k.cpuShare.change(1, t.k.monotonic.Now())
+	defer func() { t.k.cpuShare.change(-1, t.k.monotonic.Now()) }()
 	for {
 		if t.attention.Load() || t.restart != nil || t.haveSavedMask {
-			t.k.waitUnpaused()
+			t.k.waitUnpaused(t)
 			if t.deliverSignals() {
 				break
 			}
 		}
 		as := t.mm.AddressSpace()
-		t.times.enterUser(t.k.monotonic.Now())
+		t.times.enterUser(t.k.cpuNow())
 		ev, err := t.pctx.Switch(as, t.arch)
-		t.times.leaveUser(t.k.monotonic.Now())
+		t.times.leaveUser(t.k.cpuNow())
 		if err != nil {
 			t.platformFailed(err)
 			break
