@@ -109,6 +109,27 @@ func (w *walker) lookupLocked(dir Directory, name string) (*Dentry, error) {
 	return d, nil
 }
 
+// mayBeFree says that name of the current directory may be made without being looked up first: the
+// filesystem has to be asked in any case (CacheRevalidate), refuses to make what exists, and no
+// other error would come before that one.
+func (w *walker) mayBeFree(dir Directory, name string) bool {
+	if dir.Caching() != CacheRevalidate || w.op.Resolve&resolveCached != 0 || len(name) > NameMax || w.slash {
+		return false
+	}
+	if d := w.cur.Dentry.kids.find(name); d != nil && d.inode != nil {
+		return false
+	}
+	return !w.cur.Mount.ReadOnly() && mayCreate(w.creds, dir) == nil
+}
+
+// lookupToMake is lookupLocked for a name that is made next if the error is ENOENT.
+func (w *walker) lookupToMake(dir Directory, name string) (*Dentry, error) {
+	if w.mayBeFree(dir, name) {
+		return nil, unix.ENOENT
+	}
+	return w.lookupLocked(dir, name)
+}
+
 // lookupMiss asks the filesystem, for all of the remaining path at once if it can, and caches
 // the answers. The current directory's dirMu is held.
 func (w *walker) lookupMiss(dir Directory, name string) (*Dentry, error) {

@@ -150,7 +150,7 @@ func (w *walker) makeOnce(m *maker) (Path, error) {
 	dir := parent.inode.(Directory)
 	b := dir.Base()
 	b.dirMu.Lock()
-	d, err := w.lookupLocked(dir, name)
+	d, err := w.lookupToMake(dir, name)
 	if err == nil {
 		b.dirMu.Unlock()
 		d.DecRef(w.ctx)

@@ -122,8 +122,12 @@ func (w *walker) openOrMake(flags, mode uint32) (p Path, created bool, err error
 			}
 			return Path{}, false, unix.EISDIR
 		}
-		link, err := w.child(name, !w.op.NoFollow)
-		if err == unix.ENOENT && w.missing {
+		var link bool
+		unasked := flags&unix.O_EXCL != 0 && w.mayBeFree(w.cur.Dentry.inode.(Directory), name)
+		if !unasked {
+			link, err = w.child(name, !w.op.NoFollow)
+		}
+		if unasked || err == unix.ENOENT && w.missing {
 			d, made, err := w.makeForOpen(name, flags, mode)
 			if err != nil {
 				return Path{}, false, err
@@ -159,7 +163,7 @@ func (w *walker) makeForOpen(name string, flags, mode uint32) (d *Dentry, made b
 	dir := parent.inode.(Directory)
 	b := dir.Base()
 	b.dirMu.Lock()
-	if d, err = w.lookupLocked(dir, name); err == nil {
+	if d, err = w.lookupToMake(dir, name); err == nil {
 		b.dirMu.Unlock()
 		w.rest = name
 		return d, false, nil
