@@ -393,6 +393,82 @@ func TestSharedModeSeesTheHost(t *testing.T) {
 	}
 }
 
+// In shared mode a name is made without a look at it first; what others have made is found
+// all the same.
+func TestSharedModeMakesWhatOthersMade(t *testing.T) {
+	s := mount(t, t.TempDir(), true)
+	must(t, os.Mkdir(s.host("d"), 0o755))
+	must(t, os.WriteFile(s.host("d/file"), []byte("one"), 0o644))
+	must(t, os.Symlink("nowhere", s.host("d/dangling")))
+	must(t, os.Symlink("file", s.host("d/link")))
+	must(t, os.Mkdir(s.host("d/dir"), 0o755))
+	for _, name := range []string{"d/file", "d/dangling", "d/link", "d/dir"} {
+		if _, err := s.v.OpenAt(task, s.op(name), vfs.OpenOpts{Flags: unix.O_CREAT | unix.O_EXCL | unix.O_RDWR, Mode: 0o644}); err != unix.EEXIST {
+			t.Errorf("open(%s, O_CREAT|O_EXCL): %v", name, err)
+		}
+		if err := s.v.MkdirAt(task, s.op(name), 0o755); err != unix.EEXIST {
+			t.Errorf("mkdir(%s): %v", name, err)
+		}
+		if err := s.v.SymlinkAt(task, s.op(name), "x"); err != unix.EEXIST {
+			t.Errorf("symlink(%s): %v", name, err)
+		}
+	}
+	follow := s.op("d/link")
+	follow.NoFollow = false
+	f, err := s.v.OpenAt(task, follow, vfs.OpenOpts{Flags: unix.O_CREAT | unix.O_RDONLY, Mode: 0o644})
+	must(t, err)
+	if got := s.pread(f, 0); got != "one" {
+		t.Errorf("through the link %q", got)
+	}
+	f.DecRef(task)
+	follow.Pathname = "d/dangling"
+	f, err = s.v.OpenAt(task, follow, vfs.OpenOpts{Flags: unix.O_CREAT | unix.O_RDONLY, Mode: 0o644})
+	must(t, err)
+	f.DecRef(task)
+	if _, err := os.Stat(s.host("d/nowhere")); err != nil {
+		t.Errorf("what the link led to was not made: %v", err)
+	}
+	// A name that was there and is not any more, as far as the host is concerned.
+	s.stat("d/file")
+	must(t, os.Remove(s.host("d/file")))
+	f = s.open("d/file", unix.O_CREAT|unix.O_EXCL|unix.O_RDWR)
+	f.DecRef(task)
+	if err := s.v.MkdirAt(task, s.op("d/"+strings.Repeat("n", 256)), 0o755); err != unix.ENAMETOOLONG {
+		t.Errorf("mkdir of a long name: %v", err)
+	}
+	if _, err := s.v.OpenAt(task, s.op("d/"+strings.Repeat("n", 256)), vfs.OpenOpts{Flags: unix.O_CREAT | unix.O_EXCL | unix.O_RDWR}); err != unix.ENAMETOOLONG {
+		t.Errorf("open of a long name: %v", err)
+	}
+}
+
+// The host takes a file's capabilities away when it is written to, truncated or given to
+// somebody else; vfs leaves that to it.
+func TestHostDropsCapabilities(t *testing.T) {
+	both(t, func(t *testing.T, s *sandbox) {
+		const name = "security.capability"
+		const value = "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" // cap_net_raw=ep
+		f := s.open("f", unix.O_CREAT|unix.O_RDWR)
+		defer f.DecRef(task)
+		p := f.Path()
+		for what, change := range map[string]func() error{
+			"write":    func() error { s.write(f, "x"); return nil },
+			"truncate": func() error { return f.Truncate(task, 0) },
+			"chown":    func() error { return p.Chown(task, 0, 0) },
+		} {
+			if err := p.SetXattr(task, name, value, 0); err != nil {
+				t.Skipf("setting %s: %v", name, err)
+			}
+			must(t, change())
+			if got, err := p.GetXattr(task, name); err != unix.ENODATA {
+				t.Errorf("after %s: %q, %v", what, got, err)
+			}
+			if n, err := unix.Getxattr(s.host("f"), name, nil); err != unix.ENODATA {
+				t.Errorf("after %s, on the host: %d, %v", what, n, err)
+			}
+		}
+	})
+}
+
 // In exclusive mode nothing is asked twice.
 func TestExclusiveModeAsksOnce(t *testing.T) {
 	s := mount(t, t.TempDir(), false)

@@ -161,8 +161,8 @@ func (p Path) Chown(ctx context.Context, uid auth.KUID, gid auth.KGID) error {
 			a.Mode = mode & 0o7777 &^ kill
 		}
 		i.Base().PrivilegesChanged()
-		if x, ok := i.(Xattrs); ok && a.Mask != 0 {
-			x.RemoveXattr(ctx, capabilityXattr) // ENODATA as a rule
+		if a.Mask != 0 {
+			dropCapabilities(ctx, i)
 		}
 	}
 	if a.Mask == 0 {

@@ -183,6 +183,10 @@ type Xattrs interface {
 	RemoveXattr(ctx context.Context, name string) error
 }
 
+// CapabilityDropper is implemented by inodes whose filesystem itself takes file capabilities away
+// when the file is written to, truncated or given to somebody else, so that vfs need not ask.
+type CapabilityDropper interface{ DropsCapabilities() }
+
 // BatchLooker is implemented by directories whose Lookup is a round trip: it looks up
 // names[0], names[1] in it, and so on, in one trip. It returns the inodes that it found, one
 // per name, and stops early at the first that is missing, is not a directory or is a symlink;

@@ -74,16 +74,24 @@ func dropPrivileges(ctx context.Context, i Inode) error {
 		kill = 0
 	}
 	if !b.noPrivs.Load() {
-		if x, ok := i.(Xattrs); ok {
-			if _, err := x.GetXattr(ctx, capabilityXattr); err == nil {
-				if err := x.RemoveXattr(ctx, capabilityXattr); err != nil {
-					return err
-				}
-			}
+		if err := dropCapabilities(ctx, i); err != nil {
+			return err
 		}
 		b.noPrivs.Store(true)
 	}
 	return nil
+}
+
+// dropCapabilities takes the file's capabilities away, if it has any.
+func dropCapabilities(ctx context.Context, i Inode) error {
+	x, ok := i.(Xattrs)
+	if _, itself := i.(CapabilityDropper); !ok || itself {
+		return nil
+	}
+	if _, err := x.GetXattr(ctx, capabilityXattr); err != nil {
+		return nil
+	}
+	return x.RemoveXattr(ctx, capabilityXattr)
 }
 
 // killedBits are the set-id bits that a write or chown takes away: set-group-id without

@@ -32,6 +32,10 @@ func (i *inode) hasNone() bool {
 	return false
 }
 
+// DropsCapabilities implements vfs.CapabilityDropper: the host does, for what is written through a
+// descriptor of its own and for owners that the gofer changes.
+func (*inode) DropsCapabilities() {}
+
 // GetXattr implements vfs.Xattrs.
 func (i *inode) GetXattr(_ context.Context, name string) (string, error) {
 	if i.hasNone() {
