@@ -1,6 +1,9 @@
 package mm
 
 import (
+	"slices"
+	"sync"
+
 	"runsc/pkg/segment"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/usermem"
@@ -32,8 +35,10 @@ func (m *MemoryManager) Fork() (*MemoryManager, error) {
 	defer m.drop(c)
 	m.activeMu.Lock()
 	n.activeMu.Lock()
-	m.sharePMAs(n, c)
-	err = m.apply(c)
+	err = m.sharePMAs(n, c)
+	if aerr := m.apply(c); err == nil {
+		err = aerr
+	}
 	if err == nil {
 		err = n.mapEverything()
 	}
@@ -76,18 +81,20 @@ func (m *MemoryManager) inheritVMAs(o *MemoryManager) error {
 }
 
 // sharePMAs gives n what m has, copy-on-write where the VMA is private. Both activeMu are
-// held.
-func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) {
+// held. ENOMEM: n is of no use.
+func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) error {
 	inherited := true
 	var fills []usermem.AddrRange // being filled by I/O; see inflight
 	if m.inflight.running() {
 		fills = m.inflight.filling(nil)
-		for _, ar := range fills {
-			m.pmas.SplitAt(memmap.PageDown(ar.Start))
-			m.pmas.SplitAt(memmap.PageUp(ar.End))
-		}
 	}
-	var copies []usermem.AddrRange
+	hot := m.hot.forked()
+	n.hot = m.hot
+	for _, ar := range append(fills, hot...) {
+		m.pmas.SplitAt(memmap.PageDown(ar.Start))
+		m.pmas.SplitAt(memmap.PageUp(ar.End))
+	}
+	var copies []usermem.AddrRange // for the child
 	for vit := m.vmas.First(); vit.Ok(); vit = vit.Next() {
 		v := vit.Value()
 		if v.dontFork || v.wipeOnFork {
@@ -99,7 +106,7 @@ func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) {
 			it = m.pmas.Isolate(it, segment.Range[uintptr](vr))
 			p := it.Value()
 			ar := usermem.AddrRange(it.Range())
-			if p.private && !p.needCOW && overlapsAny(fills, ar) {
+			if p.private && !p.needCOW && overlapsAny(fills, ar) || v.private && v.eff().Write && overlapsAny(hot, ar) {
 				copies = append(copies, ar)
 			} else if v.private {
 				p.needCOW = true
@@ -120,12 +127,58 @@ func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) {
 			}
 		}
 	}
+	var err error
 	for _, ar := range copies {
-		n.ownCopy(ar)
+		if err = n.ownCopy(ar, c); err != nil {
+			break
+		}
 	}
 	all := segment.Range[uintptr]{End: m.layout.max}
 	m.pmas.MergeRange(all)
 	n.pmas.MergeRange(all)
+	return err
+}
+
+// hotChunks are the chunks of private memory in which a write met pages that a fork had shared.
+// A program that forks again will write there again, on both sides most likely: these the next
+// child gets copies of at once, which is much cheaper than to protect the pages, take the faults
+// and copy then. What children learn counts for their parent, too: they share the list.
+type hotChunks struct {
+	mu    sync.Mutex // guards the fields below; a leaf
+	n     int
+	start [maxHot]uintptr
+	forks int // since the list was empty
+}
+
+const (
+	maxHot = 32
+	// hotFor is after how many forks what was hot has to prove itself again.
+	hotFor = 64
+)
+
+// note remembers the chunk at addr.
+func (h *hotChunks) note(addr uintptr) {
+	addr &^= cowChunk - 1
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.n < maxHot && !slices.Contains(h.start[:h.n], addr) {
+		h.start[h.n] = addr
+		h.n++
+	}
+}
+
+// forked returns the chunks, for one more child.
+func (h *hotChunks) forked() []usermem.AddrRange {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.forks++; h.forks > hotFor {
+		h.n, h.forks = 0, 0
+	}
+	l := make([]usermem.AddrRange, 0, h.n)
+	for _, start := range h.start[:h.n] {
+		l = append(l, usermem.AddrRange{Start: start, End: start + cowChunk})
+	}
+	return l
 }
 
 func overlapsAny(l []usermem.AddrRange, ar usermem.AddrRange) bool {
@@ -137,17 +190,22 @@ func overlapsAny(l []usermem.AddrRange, ar usermem.AddrRange) bool {
 	return false
 }
 
-// ownCopy gives m, the child of a fork, copies of the pages at ar, which is one PMA of its
-// own memory. If there is no room for them, the page is missing in the child: it reads as
-// zeros. activeMu is held.
-func (m *MemoryManager) ownCopy(ar usermem.AddrRange) {
+// ownCopy gives m, the child of a fork, copies of the pages at ar, which is one PMA, in place of
+// those of its parent or of a file. activeMu is held. ENOMEM: there is no room for copies of the
+// parent's.
+func (m *MemoryManager) ownCopy(ar usermem.AddrRange, c *change) error {
 	it := m.pmas.Find(ar.Start)
 	old := *it.Value()
 	fr, _, err := m.copyPages(old, it.Start(), ar)
-	m.mf.DecRef(old.fileRange(it.Start(), ar))
 	if err != nil {
-		m.pmas.Remove(it)
-		return
+		if !old.private {
+			return nil // copy-on-write, as before
+		}
+		return err
 	}
-	it.Value().off = fr.Start
+	c.refs = append(c.refs, droppedRef{old.file, old.fileRange(it.Start(), ar)})
+	p := pma{file: m.mf, off: fr.Start, max: memmap.AnyAccess, private: true}
+	p.restrict(m.vmas.Find(ar.Start).Value().eff())
+	*it.Value() = p
+	return nil
 }

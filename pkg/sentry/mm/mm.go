@@ -14,7 +14,7 @@
 // is mapped when mmap or brk makes it, up to eagerMax; larger areas follow in aligned chunks
 // when touched; files are mapped with everything that Translate gives cheaply; fork
 // write-protects in one batch, maps the child in another, and copy-on-write works in chunks
-// of cowChunk.
+// of cowChunk; those that were written to after one fork are copied by the next (hotChunks).
 //
 // MemoryManager implements usermem.IO (the sentry reaches application memory through
 // memmap.File.Blocks, never through the platform) and memmap.MappingSpace.
@@ -111,6 +111,7 @@ type MemoryManager struct {
 	pmas     pmaSet
 	changes  uint64 // how often the host's mappings changed
 	vague    [vagueSlots]vagueFault
+	hot      *hotChunks
 
 	inflight inflight
 
@@ -132,7 +133,7 @@ func New(p platform.Platform, mf *pgalloc.MemoryFile) (*MemoryManager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &MemoryManager{p: p, as: as, mf: mf}
+	m := &MemoryManager{p: p, as: as, mf: mf, hot: &hotChunks{}}
 	m.users.Store(1)
 	m.metadata.dumpable = 1
 	m.SetLayout(LayoutOptions{StackLimit: 8 << 20})

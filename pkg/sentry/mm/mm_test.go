@@ -127,6 +127,83 @@ func TestForkCopiesOnWrite(t *testing.T) {
 	}
 }
 
+// What was written to after one fork is copied by the next, so that neither side faults there.
+func TestForkCopiesWhatWasHot(t *testing.T) {
+	p := newApp(t)
+	a := p.anon(1 << 20)
+	for i := uintptr(0); i < 1<<20; i += pageSize {
+		p.store(a+i, 1)
+	}
+	faults := func(q *app, addr uintptr) bool { return q.as().page(addr, memmap.Write) == nil }
+	byParent, byChild, cold := a, a+256<<10, a+512<<10
+	c := p.fork()
+	for _, addr := range []uintptr{byParent, byChild, cold} {
+		if !faults(p, addr) || !faults(c, addr) {
+			t.Errorf("%#x can be written without a fault after the first fork", addr)
+		}
+	}
+	p.store(byParent, 2)
+	c.store(byChild, 3)
+	c.end()
+	for i := 0; i < 3; i++ {
+		c = p.fork()
+		p.check()
+		c.check()
+		if faults(p, byParent) || faults(c, byParent) || faults(c, byChild) {
+			t.Error("what was written to after the last fork faults again")
+		}
+		if !faults(p, cold) || !faults(c, cold) {
+			t.Error("what was not written to is not shared")
+		}
+		c.store(byParent, 4)
+		c.store(byChild, 5)
+		if p.load(byParent) != 2 || p.load(byChild) != 1 || c.load(byParent) != 4 || c.load(byParent+pageSize) != 1 {
+			t.Error("parent and child do not have pages of their own")
+		}
+		c.end()
+	}
+	// It is forgotten after a while, unless it is written to again.
+	for i := 0; i < hotFor; i++ {
+		p.fork().end()
+	}
+	c = p.fork()
+	if !faults(c, byParent) {
+		t.Error("what is not written to any more is copied for ever")
+	}
+	c.end()
+	if left := p.end(); left != 0 {
+		t.Errorf("%d bytes leaked", left)
+	}
+}
+
+// The data of a program that its children write to, but not itself, stays a file's in the parent.
+func TestForkCopiesFilePagesForTheChild(t *testing.T) {
+	p := newApp(t)
+	f := newFile(t, p.m.mf, "data", 64)
+	a := p.mmap(MMapOpts{Length: 256 << 10, Perms: memmap.ReadWrite, Private: true, Mappable: f, Identity: f})
+	c := p.fork()
+	c.store(a+pageSize, 9)
+	c.end()
+	c = p.fork()
+	if c.as().page(a+pageSize, memmap.Write) == nil {
+		t.Error("the child has no pages of its own")
+	}
+	if c.as().page(a+128<<10, memmap.Write) != nil {
+		t.Error("the child got a copy of what nobody wrote to")
+	}
+	c.store(a+pageSize, 8)
+	if c.load(a) != p.load(a) || p.load(a+pageSize) == 8 {
+		t.Error("wrong pages")
+	}
+	p.check()
+	c.check()
+	c.end()
+	mf := p.m.mf
+	if left := p.end(); left != f.size || mf.Refs(f.fr) != 1 {
+		t.Errorf("%d bytes are left, the file has %d references", left, mf.Refs(f.fr))
+	}
+}
+
 func TestMunmapInTheMiddleAndFixed(t *testing.T) {
 	p := newApp(t)
 	a := p.anon(8 * pageSize)

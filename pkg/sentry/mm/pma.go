@@ -390,6 +390,9 @@ func (m *MemoryManager) cowSize() uintptr {
 func (m *MemoryManager) breakCOW(vr usermem.AddrRange, v *vma, it pmaIter, need, opt usermem.AddrRange, c *change) error {
 	pr := usermem.AddrRange(it.Range())
 	p := *it.Value()
+	if v.eff().Write {
+		m.hot.note(need.Start)
+	}
 	if p.private {
 		// The other owners may be gone already; then all that is alone becomes writable.
 		r := pr.Intersect(vr)
