@@ -28,7 +28,7 @@ func (t *Task) start() {
 func (t *Task) run() {
 	defer t.k.tasksDone.Done()
 	debug.SetPanicOnFault(true) // see usermem
-	t.setState(StateRunning) // it may have been saved in its sleep
+	t.setState(StateRunning)    // it may have been saved in its sleep
 	t.k.cpuShare.change(1, t.k.monotonic.Now())
 	defer func() { t.k.cpuShare.change(-1, t.k.monotonic.Now()) }()
 	for {
