@@ -165,7 +165,7 @@ func (m memory) loaded(ctx context.Context, file *vfs.FileDescription, info *Ima
 		StartStack: uintptr(l.StackStart), Argv: ar(l.ArgStart, l.ArgEnd), Envv: ar(l.EnvStart, l.EnvEnd),
 		Auxv: auxv, VDSO: uintptr(l.VDSO),
 	})
-	return nil
+	return m.Settle()
 }
 
 var _ memmap.Identity = identity{}

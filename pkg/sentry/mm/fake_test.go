@@ -161,6 +161,9 @@ func newApp(t testing.TB) *app {
 		t.Fatal(err)
 	}
 	m, err := New(&fakePlatform{}, mf)
+	if err == nil {
+		err = m.Settle()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,6 +110,7 @@ type MemoryManager struct {
 	activeMu sync.RWMutex // guards the fields below and changes of as
 	pmas     pmaSet
 	changes  uint64 // how often the host's mappings changed
+	waiting  bool   // the host is told of nothing before Settle
 	vague    [vagueSlots]vagueFault
 	hot      *hotChunks
 
@@ -127,13 +128,13 @@ type MemoryManager struct {
 }
 
 // New makes an empty address space with one user, in the layout of a program with an 8 MiB
-// stack.
+// stack. Before an application can run in it, Settle is to be called.
 func New(p platform.Platform, mf *pgalloc.MemoryFile) (*MemoryManager, error) {
 	as, err := p.NewAddressSpace()
 	if err != nil {
 		return nil, err
 	}
-	m := &MemoryManager{p: p, as: as, mf: mf, hot: &hotChunks{}}
+	m := &MemoryManager{p: p, as: as, mf: mf, hot: &hotChunks{}, waiting: true}
 	m.users.Store(1)
 	m.metadata.dumpable = 1
 	m.SetLayout(LayoutOptions{StackLimit: 8 << 20})

@@ -131,6 +131,10 @@ func (m *MemoryManager) apply(c *change) error {
 		return nil
 	}
 	m.changes++
+	if m.waiting {
+		c.done()
+		return nil
+	}
 	c.m = m
 	err := m.as.Batch(c.emit)
 	c.m = nil

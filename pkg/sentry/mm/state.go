@@ -1,6 +1,8 @@
 package mm
 
 import (
+	"golang.org/x/sys/unix"
+
 	"runsc/pkg/platform"
 	"runsc/pkg/sentry/memmap"
 	"runsc/pkg/sentry/usermem"
@@ -41,6 +43,17 @@ func (m *MemoryManager) ForgetFiles() {
 		it = m.removePart(it, it.Range(), c)
 	}
 	m.apply(c)
+}
+
+// Settle maps on the host, in one batch, what has been mapped since New. ENOMEM: the host refuses.
+func (m *MemoryManager) Settle() error {
+	m.activeMu.Lock()
+	defer m.activeMu.Unlock()
+	m.waiting = false
+	if m.mapEverything() != nil {
+		return unix.ENOMEM
+	}
+	return nil
 }
 
 // mapEverything maps all PMAs into an empty host address space. activeMu is held for
