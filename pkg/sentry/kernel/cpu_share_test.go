@@ -1,30 +1,82 @@
 package kernel
 
-import "testing"
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"runsc/pkg/sentry/ktime"
+)
+
+// setClock is a clock that is set by hand.
+type setClock struct {
+	ktime.Clock
+	t int64
+}
+
+func (c *setClock) Now() int64 { return c.t }
 
 func TestCPUShare(t *testing.T) {
-	c := cpuShare{cpus: 2}
-	at := func(mono, want int64) {
+	clock := &setClock{}
+	c := cpuShare{clock: clock, cpus: 2}
+	at := func(now, want int64) {
 		t.Helper()
-		if got := c.now(mono); got != want {
-			t.Errorf("at %d the clock shows %d, want %d", mono, got, want)
+		clock.t = now
+		if got := c.now(); got != want {
+			t.Errorf("at %d the clock shows %d, want %d", now, got, want)
 		}
 	}
 	at(1000, 1000)
-	c.change(2, 1000)
+	c.change(2)
 	at(2000, 2000) // a processor for each
-	c.change(2, 2000)
+	c.change(2)
 	at(3000, 2500) // half of one
-	c.change(4, 4000)
+	at(4000, 3000)
+	c.change(4)
 	at(4000, 3000)
 	at(8000, 4000) // a quarter
-	c.change(-7, 8000)
+	c.change(-7)
 	at(9000, 5000)
-	c.change(-1, 9000)
+	c.change(-1)
 	at(9500, 5500)
+}
 
-	// A task that comes with an older reading of the time does not turn the clock back.
-	c.change(4, 10000)
-	c.change(-1, 9999)
-	at(10000, 6000)
+func TestCPUShareNeverGoesBack(t *testing.T) {
+	c := cpuShare{clock: ktime.NewMonotonic(0), cpus: 1}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := 0; i < 4; i++ {
+		wg.Add(2)
+		go func() {
+			defer wg.Done()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c.change(1)
+				c.change(-1)
+			}
+		}()
+		go func() {
+			defer wg.Done()
+			for last := c.now(); ; {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				now := c.now()
+				if now < last {
+					t.Errorf("%d after %d", now, last)
+					return
+				}
+				last = now
+			}
+		}()
+	}
+	time.Sleep(100 * time.Millisecond)
+	close(stop)
+	wg.Wait()
 }

@@ -62,7 +62,7 @@ func (c *cpuTimes) read(now int64) (user, system int64) {
 }
 
 // CPUTime is the task's user and system time in nanoseconds.
-func (t *Task) CPUTime() (user, system int64) { return t.times.read(t.k.cpuNow()) }
+func (t *Task) CPUTime() (user, system int64) { return t.times.read(t.k.cpuShare.now()) }
 
 // ContextSwitches is how often the task slept.
 func (t *Task) ContextSwitches() uint64 { return t.times.voluntary.Load() }
@@ -100,7 +100,7 @@ func (g *groupTimes) addChild(c *ThreadGroup) {
 
 // CPUTime is the process's user and system time, all threads together, in nanoseconds.
 func (tg *ThreadGroup) CPUTime() (user, system int64) {
-	now := tg.k.cpuNow()
+	now := tg.k.cpuShare.now()
 	user, system = tg.times.exitedUser.Load(), tg.times.exitedSystem.Load()
 	for _, t := range tg.cpuTasks() {
 		u, s := t.times.read(now)

@@ -145,6 +145,7 @@ func New(c Config) *Kernel {
 	}
 	k.pauseCond = sync.NewCond(&k.pauseMu)
 	k.exitCond = sync.NewCond(&k.tasksMu)
+	k.cpuShare.clock = k.monotonic
 	k.startedAt = k.monotonic.Now()
 	k.rootUTS = NewUTSNamespace(k.rootUserNS, c.Hostname, "")
 	k.rootIPC = NewIPCNamespace(k.rootUserNS)

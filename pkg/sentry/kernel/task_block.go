@@ -134,17 +134,15 @@ func (t *Task) BlockUninterruptible() error {
 // asleep begins a sleep, whose time is nobody's CPU time; awake ends it.
 func (t *Task) asleep(s TaskState) {
 	t.pctx.Sleep()
-	now := t.k.monotonic.Now()
-	t.times.sleep(t.k.cpuShare.now(now))
-	t.k.cpuShare.change(-1, now)
+	t.times.sleep(t.k.cpuShare.now())
+	t.k.cpuShare.change(-1)
 	t.setState(s)
 }
 
 func (t *Task) awake() {
 	t.setState(StateRunning)
-	now := t.k.monotonic.Now()
-	t.k.cpuShare.change(1, now)
-	t.times.wake(t.k.cpuShare.now(now))
+	t.k.cpuShare.change(1)
+	t.times.wake(t.k.cpuShare.now())
 }
 
 func (t *Task) setState(s TaskState) { t.state.Store(uint32(s)) }

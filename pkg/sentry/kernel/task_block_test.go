@@ -24,7 +24,8 @@ func (idleContext) Sleep()     {}
 // does now and then.
 func TestInterruptEndsBlock(t *testing.T) {
 	tg := &ThreadGroup{}
-	task := &Task{k: &Kernel{monotonic: ktime.NewMonotonic(0)}, tg: tg, pctx: idleContext{},
+	clock := ktime.NewMonotonic(0)
+	task := &Task{k: &Kernel{monotonic: clock, cpuShare: cpuShare{clock: clock, cpus: 1}}, tg: tg, pctx: idleContext{},
 		wakeC: make(chan struct{}, 1), interruptC: make(chan struct{}, 1)}
 	signal := arch.SignalBit(int32(unix.SIGUSR1))
 	var ended atomic.Int64

@@ -29,8 +29,8 @@ func (t *Task) run() {
 	defer t.k.tasksDone.Done()
 	debug.SetPanicOnFault(true) // see usermem
 	t.setState(StateRunning)    // it may have been saved in its sleep
-	t.k.cpuShare.change(1, t.k.monotonic.Now())
-	defer func() { t.k.cpuShare.change(-1, t.k.monotonic.Now()) }()
+	t.k.cpuShare.change(1)
+	defer t.k.cpuShare.change(-1)
 	for {
 		if t.attention.Load() || t.restart != nil || t.haveSavedMask {
 			t.k.waitUnpaused(t)
@@ -39,9 +39,9 @@ func (t *Task) run() {
 			}
 		}
 		as := t.mm.AddressSpace()
-		t.times.enterUser(t.k.cpuNow())
+		t.times.enterUser(t.k.cpuShare.now())
 		ev, err := t.pctx.Switch(as, t.arch)
-		t.times.leaveUser(t.k.cpuNow())
+		t.times.leaveUser(t.k.cpuShare.now())
 		if err != nil {
 			t.platformFailed(err)
 			break
