@@ -402,6 +402,7 @@ func TestSharedModeMakesWhatOthersMade(t *testing.T) {
 	must(t, os.Symlink("nowhere", s.host("d/dangling")))
 	must(t, os.Symlink("file", s.host("d/link")))
 	must(t, os.Mkdir(s.host("d/dir"), 0o755))
+	must(t, os.WriteFile(s.host("other"), nil, 0o644))
 	for _, name := range []string{"d/file", "d/dangling", "d/link", "d/dir"} {
 		if _, err := s.v.OpenAt(task, s.op(name), vfs.OpenOpts{Flags: unix.O_CREAT | unix.O_EXCL | unix.O_RDWR, Mode: 0o644}); err != unix.EEXIST {
 			t.Errorf("open(%s, O_CREAT|O_EXCL): %v", name, err)
@@ -411,6 +412,11 @@ func TestSharedModeMakesWhatOthersMade(t *testing.T) {
 		}
 		if err := s.v.SymlinkAt(task, s.op(name), "x"); err != unix.EEXIST {
 			t.Errorf("symlink(%s): %v", name, err)
+		}
+		for _, target := range []string{"other", "d"} {
+			if err := s.v.LinkAt(task, s.op(target), s.op(name)); err != unix.EEXIST {
+				t.Errorf("link(%s, %s): %v", target, name, err)
+			}
 		}
 	}
 	follow := s.op("d/link")

@@ -277,15 +277,19 @@ func (w *walker) linkOnce(target Path) error {
 	}
 	parent := w.cur.Dentry
 	dir := parent.inode.(Directory)
+	mode, _, _ := target.Inode().Owner()
+	lookup := w.lookupToMake
+	if w.cur.Mount != target.Mount || mode&unix.S_IFMT == unix.S_IFDIR || target.Dentry.has(dentryNoLink) {
+		lookup = w.lookupLocked // EEXIST comes before their errors
+	}
 	b := dir.Base()
 	b.dirMu.Lock()
-	d, err := w.lookupLocked(dir, name)
+	d, err := lookup(dir, name)
 	if err == nil {
 		b.dirMu.Unlock()
 		d.DecRef(w.ctx)
 		return unix.EEXIST
 	}
-	mode, _, _ := target.Inode().Owner()
 	switch {
 	case err != unix.ENOENT || slash:
 	case w.cur.Mount.getWrite() != nil:
