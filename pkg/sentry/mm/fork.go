@@ -88,8 +88,11 @@ func (m *MemoryManager) sharePMAs(n *MemoryManager, c *change) error {
 	if m.inflight.running() {
 		fills = m.inflight.filling(nil)
 	}
-	hot := m.hot.forked()
 	n.hot = m.hot
+	var hot []usermem.AddrRange
+	if m.users.Load() == 1 { // no other thread writes there while it is copied
+		hot = m.hot.forked()
+	}
 	for _, ar := range append(fills, hot...) {
 		m.pmas.SplitAt(memmap.PageDown(ar.Start))
 		m.pmas.SplitAt(memmap.PageUp(ar.End))

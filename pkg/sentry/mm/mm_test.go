@@ -162,6 +162,15 @@ func TestForkCopiesWhatWasHot(t *testing.T) {
 		}
 		c.end()
 	}
+	// With another thread about, a copy would not be of one moment.
+	p.m.IncUsers()
+	c = p.fork()
+	if !faults(p, byParent) || !faults(c, byParent) {
+		t.Error("memory that others may be writing to was copied")
+	}
+	c.end()
+	p.m.DecUsers()
+	p.store(byParent, 2)
 	// It is forgotten after a while, unless it is written to again.
 	for i := 0; i < hotFor; i++ {
 		p.fork().end()
