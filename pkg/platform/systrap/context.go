@@ -99,6 +99,9 @@ func (c *taskContext) PullFullState(_ platform.AddressSpace, ac *arch.Context) e
 		if err := c.exchange(c.th, answerSave); err != nil {
 			return err
 		}
+		if s.kind != kindSaved {
+			c.patched = false // a late kick has moved the FP state from the registers to its frame
+		}
 	}
 	image := c.th.at(s.fp, arch.XStateSize())
 	c.image = append(c.image[:0], image...) // it is checked in the copy

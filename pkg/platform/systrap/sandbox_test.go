@@ -2,10 +2,12 @@ package systrap
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -218,6 +220,77 @@ func TestForgedSlot(t *testing.T) {
 			t.Errorf("registers of %#x: %+v", r, n.Regs)
 		}
 	}
+	as.Release()
+}
+
+// TestLateKick: a kick that arrives when its event is over, while the sentry fetches FP state, changes
+// nothing: the application, in a patched system call, keeps the state.
+func TestLateKick(t *testing.T) {
+	p, err := New(platform.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	ac := platformtest.Start()
+	code := []byte{
+		0x66, 0x48, 0x0f, 0x6e, 0xc3, // movq %rbx,%xmm0
+		0x66, 0x48, 0x0f, 0x7e, 0xc2, // loop: movq %xmm0,%rdx
+		0x48, 0x39, 0xda, // cmp %rbx,%rdx
+		0x75, 9, // jne bad
+		0xb8, unix.SYS_GETPPID, 0, 0, 0, // mov $SYS_getppid,%eax
+		0x0f, 0x05, // syscall
+		0xeb, 0xed, // jmp loop
+		0x0f, 0x0b, // bad: ud2
+	}
+	const trampolineAt = 0x800
+	start := ac.IP()
+	pt, ok := p.PlanSyscallPatch(code, start, start+22, unix.SYS_GETPPID)
+	if !ok {
+		t.Fatal("no patch")
+	}
+	site, trampoline, _, ok := pt.Build(start + trampolineAt)
+	if !ok {
+		t.Fatal("no trampoline")
+	}
+	from, _ := pt.Range()
+	page := make([]byte, trampolineAt, trampolineAt+trampolineSize)
+	copy(page, code)
+	copy(page[from-start:], site)
+	file := platformtest.NewCodeFile(append(page, trampoline...)...)
+	defer unix.Close(int(file))
+	as, err := p.NewAddressSpace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file.Map(as)
+	c := p.NewContext().(*taskContext)
+	ac.Regs.Rbx = 0x0123_4567_89ab_cdef
+	if _, err := c.Switch(as, ac); err != nil {
+		t.Fatal(err)
+	}
+	var stop atomic.Bool
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for th := c.th; !stop.Load(); {
+			tgkill(th.as.pid, th.tid, kickSignal)
+			time.Sleep(time.Duration(rand.IntN(20)) * time.Microsecond) // not faster than it can take them
+		}
+	}()
+	for range 5000 {
+		if err := c.PullFullState(as, ac); err != nil {
+			t.Error(err)
+			break
+		}
+		ev, err := c.Switch(as, ac)
+		if err != nil || ev.Kind != platform.EventSyscall && ev.Kind != platform.EventInterrupt {
+			t.Errorf("%+v %v at %#x, xmm0 has %#x", ev, err, ac.IP(), ac.Regs.Rdx)
+			break
+		}
+	}
+	stop.Store(true)
+	<-stopped
+	c.Release()
 	as.Release()
 }
 
