@@ -513,6 +513,22 @@ TEST(pidfd_open_signal_poll)
 	CHECK_ERRNO(syscall(SYS_pidfd_send_signal, 0, SIGTERM, NULL, 0), EBADF);
 }
 
+TEST(pidfd_send_signal_takes_a_directory_of_proc)
+{
+	char path[40];
+	CHILD(c) pause();
+	snprintf(path, sizeof path, "/proc/%d", c);
+	int dir = SYS(open(path, O_DIRECTORY | O_RDONLY)), name = SYS(open(path, O_PATH));
+	snprintf(path, sizeof path, "/proc/%d/task/%d", c, c);
+	int thread = SYS(open(path, O_DIRECTORY | O_RDONLY)), fd = SYS(open("/proc", O_DIRECTORY | O_RDONLY));
+	CHECK_ERRNO(syscall(SYS_pidfd_send_signal, name, 0, NULL, 0), EBADF);
+	CHECK_ERRNO(syscall(SYS_pidfd_send_signal, thread, 0, NULL, 0), EBADF);
+	CHECK_ERRNO(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0), EBADF);
+	SYS(syscall(SYS_pidfd_send_signal, dir, SIGTERM, NULL, 0));
+	CHECK_KILLED(c, SIGTERM);
+	CHECK_ERRNO(syscall(SYS_pidfd_send_signal, dir, 0, NULL, 0), ESRCH);
+}
+
 TEST(pidfd_getfd_copies)
 {
 	SYS(put_file("f", "child's"));

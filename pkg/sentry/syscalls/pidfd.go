@@ -90,6 +90,26 @@ func pidfdOpen(t *kernel.Task, a arch.Args) (uintptr, error) {
 	return uintptr(fd), err
 }
 
+// processDirectory is the inode of /proc/PID, which pidfd_send_signal(2) takes for a pidfd.
+type processDirectory interface {
+	ProcessOfDirectory() *kernel.ThreadGroup // nil: of a thread
+}
+
+func threadGroupToSignal(t *kernel.Task, fd int32) (*kernel.ThreadGroup, error) {
+	f := t.FDTable().Get(fd)
+	if f == nil {
+		return nil, unix.EBADF
+	}
+	defer f.DecRef(t)
+	if d, ok := f.Inode().(processDirectory); ok && !f.PathOnly() {
+		if tg := d.ProcessOfDirectory(); tg != nil {
+			return tg, nil
+		}
+	}
+	tg, _, err := threadGroupOfPIDFD(t, fd)
+	return tg, err
+}
+
 func threadGroupOfPIDFD(t *kernel.Task, fd int32) (tg *kernel.ThreadGroup, nonblock bool, err error) {
 	f := t.FDTable().Get(fd)
 	if f == nil {
@@ -104,7 +124,7 @@ func threadGroupOfPIDFD(t *kernel.Task, fd int32) (tg *kernel.ThreadGroup, nonbl
 }
 
 func pidfdSendSignal(t *kernel.Task, a arch.Args) (uintptr, error) {
-	tg, _, err := threadGroupOfPIDFD(t, a.Int(0))
+	tg, err := threadGroupToSignal(t, a.Int(0))
 	if err != nil {
 		return 0, err
 	}

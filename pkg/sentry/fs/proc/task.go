@@ -64,6 +64,14 @@ func newTaskDir(fs *Filesystem, t *kernel.Task, thread bool) *taskDir {
 	return d
 }
 
+// ProcessOfDirectory is the process whose directory d is, or nil.
+func (d *taskDir) ProcessOfDirectory() *kernel.ThreadGroup {
+	if d.thread {
+		return nil
+	}
+	return d.t.ThreadGroup()
+}
+
 // taskSpec is a line of taskFiles. Exactly one of write and make is set.
 type taskSpec struct {
 	name string
