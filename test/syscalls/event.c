@@ -202,6 +202,22 @@ TEST(epoll_many_fds_are_fair)
 	}
 }
 
+TEST(epoll_returns_all_that_is_ready)
+{
+	enum { MANY = 900 };
+	static struct epoll_event all[2 * MANY];
+	static char seen[MANY];
+	int ep = SYS(epoll_create1(0));
+	for (int i = 0; i < MANY; i++)
+		add(ep, SYS(eventfd(1, 0)), EPOLLIN, i);
+	CHECK_EQ(epoll_wait(ep, all, 600, 0), 600);
+	CHECK_EQ(epoll_wait(ep, all, 2 * MANY, 0), MANY);
+	for (int i = 0; i < MANY; i++)
+		seen[all[i].data.u64]++;
+	for (int i = 0; i < MANY; i++)
+		CHECK_EQ(seen[i], 1);
+}
+
 TEST(epoll_socket_rdhup_and_out)
 {
 	int ep = SYS(epoll_create1(0)), s[2];

@@ -3,6 +3,7 @@ package syscalls
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -148,8 +149,7 @@ func setTemporaryMask(t *kernel.Task, addr uintptr, size uint) error {
 	return nil
 }
 
-// epollBuffer is the memory of an epoll_wait(2). Events beyond its length are left for the
-// next call, as the interface allows.
+// epollBuffer is the memory of an epoll_wait(2).
 type epollBuffer struct {
 	events [512]epoll.Event
 	bytes  [512 * sizeofEpollEvent]byte
@@ -169,14 +169,29 @@ func waitEpoll(t *kernel.Task, a arch.Args, deadline int64) (uintptr, error) {
 	defer desc.DecRef(t)
 	buf := epollBuffers.Get().(*epollBuffer)
 	defer epollBuffers.Put(buf)
-	n, err := ep.Wait(t, buf.events[:min(int(max), len(buf.events))], deadline)
-	if n == 0 || err != nil {
+	events := buf.events[:]
+	if int(max) > len(events) {
+		// One call returns all that is ready, as programs may expect.
+		if n := ep.Len(); n > len(events) {
+			events = make([]epoll.Event, n)
+		}
+	}
+	n, err := ep.Wait(t, events[:min(int(max), len(events))], deadline)
+	if err != nil {
 		return 0, err
 	}
-	for i, e := range buf.events[:n] {
-		b := buf.bytes[i*sizeofEpollEvent:]
-		binary.LittleEndian.PutUint32(b, e.Events)
-		binary.LittleEndian.PutUint64(b[4:], e.Data)
+	to := a.Pointer(1)
+	for part := range slices.Chunk(events[:n], len(buf.events)) {
+		for i, e := range part {
+			b := buf.bytes[i*sizeofEpollEvent:]
+			binary.LittleEndian.PutUint32(b, e.Events)
+			binary.LittleEndian.PutUint64(b[4:], e.Data)
+		}
+		size := len(part) * sizeofEpollEvent
+		if err := t.CopyOutBytes(to, buf.bytes[:size]); err != nil {
+			return 0, err
+		}
+		to += uintptr(size)
 	}
-	return uintptr(n), t.CopyOutBytes(a.Pointer(1), buf.bytes[:n*sizeofEpollEvent])
+	return uintptr(n), nil
 }

@@ -424,6 +424,13 @@ func (ep *EventPoll) Wait(ctx context.Context, dst []Event, deadline int64) (int
 	}
 }
 
+// Len is the number of files that the instance looks after.
+func (ep *EventPoll) Len() int {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return len(ep.items)
+}
+
 func (ep *EventPoll) isReady() bool {
 	ep.readyMu.Lock()
 	defer ep.readyMu.Unlock()
