@@ -760,3 +760,68 @@ CASE(udp_v6, UDP6)
 CASE(eventfd, EVENT)
 CASE(pty, PTY)
 CASE(mqueue, MQ)
+
+/* Many writers and readers of one thing, who sleep in the call itself: every record comes out once. */
+enum { WRITERS = 3, READERS = 3, RECORDS = 400 };
+static int crowd_fd[2], crowd_seen[WRITERS * RECORDS];
+static long crowd_got;
+
+static void *crowd_writer(void *arg)
+{
+	uint64_t x = mix((long)arg, 3);
+	for (long i = 0; i < RECORDS; i++) {
+		long rec[2] = {(long)arg * RECORDS + i, ~((long)arg * RECORDS + i)};
+		CHECK_EQ(write(crowd_fd[0], rec, 16), 16);
+		if (rnd(&x, 50) == 0)
+			usleep(rnd(&x, 300));
+	}
+	return NULL;
+}
+
+static void *crowd_reader(void *arg)
+{
+	uint64_t x = mix((long)arg, 4);
+	long rec[2];
+	for (;;) {
+		CHECK_EQ(read(crowd_fd[1], rec, 16), 16);
+		if (rec[0] == -1)
+			return NULL;
+		CHECK(rec[1] == ~rec[0] && rec[0] >= 0 && rec[0] < WRITERS * RECORDS);
+		CHECK_EQ(ADD(crowd_seen[rec[0]], 1), 1);
+		ADD(crowd_got, 1);
+		if (rnd(&x, 50) == 0)
+			usleep(rnd(&x, 300));
+	}
+}
+
+TEST_LIMIT(random_stream_crowd, LIMIT)
+{
+	static const enum kind kinds[] = {PIPE, SEQ, DGRAM};
+	for (int round = 0; round < ROUNDS; round++) {
+		pthread_t t[WRITERS + READERS];
+		enum kind k = kinds[round % 3];
+		int p[2];
+		long end[2] = {-1, 0};
+		crowd_got = 0;
+		memset(crowd_seen, 0, sizeof(crowd_seen));
+		if (k == PIPE) {
+			SYS(pipe(p));
+			crowd_fd[0] = p[1], crowd_fd[1] = p[0];
+			SYS(fcntl(p[1], F_SETPIPE_SZ, 4096));
+		} else {
+			SYS(socketpair(AF_UNIX, k == SEQ ? SOCK_SEQPACKET : SOCK_DGRAM, 0, crowd_fd));
+			set_int(crowd_fd[0], SOL_SOCKET, SO_SNDBUF, 1);
+		}
+		for (long i = 0; i < WRITERS + READERS; i++)
+			CHECK_EQ(pthread_create(&t[i], NULL, i < WRITERS ? crowd_writer : crowd_reader, (void *)i), 0);
+		for (long long since = now_ms(); LOAD(crowd_got) < WRITERS * RECORDS; usleep(500))
+			if (now_ms() - since > STALL)
+				FAIL("%s, round %d: %ld of %d records", kind_name[k], round, LOAD(crowd_got), WRITERS * RECORDS);
+		for (int i = 0; i < READERS; i++)
+			CHECK_EQ(write(crowd_fd[0], end, 16), 16);
+		for (int i = 0; i < WRITERS + READERS; i++)
+			CHECK_EQ(pthread_join(t[i], NULL), 0);
+		SYS(close(crowd_fd[0]));
+		SYS(close(crowd_fd[1]));
+	}
+}
