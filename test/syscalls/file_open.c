@@ -361,6 +361,33 @@ TEST(rlimit_fsize_sends_sigxfsz)
 	CHECK_KILLED(c, SIGXFSZ);
 }
 
+/* Mappings follow the end of a file that loses a part of its middle. */
+TEST(fallocate_collapse_range_mapped)
+{
+	int fd = SYS(open("f", O_RDWR | O_CREAT, 0600));
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(pwrite(fd, &"abcd"[i], 1, i * PAGE), 1);
+	SYS(ftruncate(fd, 4 * PAGE));
+	volatile char *p = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(p != MAP_FAILED);
+	CHECK_EQ(p[PAGE] + p[3 * PAGE], 'b' + 'd');
+	if (fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, PAGE, PAGE) == -1 && errno == EOPNOTSUPP)
+		SKIP("this filesystem cannot do that");
+	CHECK_EQ(lseek(fd, 0, SEEK_END), 3 * PAGE);
+	CHECK_EQ(p[0], 'a');
+	CHECK_EQ(p[PAGE], 'c');
+	CHECK_EQ(p[2 * PAGE], 'd');
+	CHILD(pid) {
+		(void)p[3 * PAGE];
+	}
+	CHECK_KILLED(pid, SIGBUS);
+	CHILD(first) {
+		p[0] = 'x';
+	}
+	CHECK_EXIT(first, 0);
+	CHECK_EQ(p[0], 'x');
+}
+
 TEST(fallocate_modes)
 {
 	int fd = SYS(open("f", O_RDWR | O_CREAT, 0600));

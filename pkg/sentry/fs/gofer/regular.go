@@ -366,12 +366,21 @@ func (f *regularFile) Sync(_ context.Context, dataOnly bool) error { return f.r.
 
 // Allocate implements vfs.File.
 func (f *regularFile) Allocate(_ context.Context, mode uint32, offset, length int64) error {
-	f.r.dirty.Store(true)
+	r := f.r
+	r.dirty.Store(true)
+	r.appendMu.Lock()
+	defer r.appendMu.Unlock()
 	for {
-		err := unix.Fallocate(f.r.writer.Load().fd.Num(), mode, offset, length)
-		if err != unix.EINTR {
-			return err
+		err := unix.Fallocate(r.writer.Load().fd.Num(), mode, offset, length)
+		if err == unix.EINTR {
+			continue
 		}
+		if err == nil && mode&(unix.FALLOC_FL_COLLAPSE_RANGE|unix.FALLOC_FL_INSERT_RANGE) != 0 {
+			// The end comes nearer, or everything moves: what was translated and copied of
+			// that goes, as by truncation.
+			r.invalidate(memmap.PageDown(uint64(offset)), true)
+		}
+		return err
 	}
 }
 
