@@ -524,6 +524,45 @@ TEST(mremap_shared_duplicates_with_zero_size)
 	CHECK_EQ(*p, 6);
 }
 
+TEST(mremap_duplicates_from_the_middle)
+{
+	unsigned char vec;
+	for (int kind = 0; kind < 2; kind++) {
+		int fd = kind ? SYS(memfd_create("m", 0)) : -1;
+		if (kind)
+			SYS(ftruncate(fd, 8 * PAGE));
+		char *p = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | (kind ? 0 : MAP_ANONYMOUS), fd, 0);
+		CHECK(p != MAP_FAILED);
+		for (int i = 0; i < 8; i++)
+			p[i * PAGE] = i + 1;
+		char *q = map_pages(3);
+		CHECK(mremap(p + 3 * PAGE, 0, 3 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, q) == q);
+		for (int i = 0; i < 3; i++)
+			CHECK_EQ(q[i * PAGE], i + 4);
+		q[PAGE] = 77;
+		CHECK_EQ(p[4 * PAGE], 77);
+		/* Onto itself: what was there goes first. */
+		CHECK_ERRNO(mremap(p + 3 * PAGE, 0, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, p + 3 * PAGE), EFAULT);
+		CHECK_ERRNO(mincore(p + 4 * PAGE, PAGE, &vec), ENOMEM);
+		CHECK_EQ(p[2 * PAGE], 3);
+		CHECK_EQ(p[5 * PAGE], 6);
+		CHECK_EQ(q[0], 4);
+	}
+}
+
+TEST(mremap_dontunmap_of_a_private_file)
+{
+	int fd = SYS(open("f", O_RDWR | O_CREAT, 0600));
+	SYS(write(fd, "file", 4));
+	SYS(ftruncate(fd, 2 * PAGE));
+	char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	CHECK(p != MAP_FAILED);
+	memcpy(p, "mine", 4);
+	char *q = (char *)SYS(syscall(SYS_mremap, p, 2 * PAGE, 2 * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, 0));
+	CHECK_MEM(q, "mine", 4);
+	CHECK_MEM(p, "file", 4);
+}
+
 TEST(mremap_dontunmap)
 {
 	char *p = map_pages(2);

@@ -56,9 +56,6 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 	if old64 == 0 && (v.private || !o.MayMove) {
 		return 0, unix.EINVAL // only shared memory can be duplicated
 	}
-	if o.DontUnmap && (v.mappable != nil && v.private) {
-		return 0, unix.EINVAL
-	}
 	if src.End > it.End() && new64 > old64 || src.End > it.End() && (o.Fixed || o.DontUnmap) {
 		return 0, unix.EFAULT
 	}
@@ -127,6 +124,10 @@ func (m *MemoryManager) MRemap(oldAddr uintptr, oldLen, newLen uint64, o MRemapO
 func (m *MemoryManager) move(src, dst usermem.AddrRange, keep bool, c *change) error {
 	m.clear(dst, c)
 	it := m.vmas.Find(src.Start)
+	if !it.Ok() { // nothing was to be duplicated onto itself
+		m.applyNow(c)
+		return unix.EFAULT
+	}
 	v := *it.Value()
 	if v.mappable != nil {
 		v.offset = v.offsetOf(it.Start(), src.Start)
@@ -158,7 +159,7 @@ func (m *MemoryManager) move(src, dst usermem.AddrRange, keep bool, c *change) e
 	}
 	var pages []moved
 	r := segment.Range[uintptr](src)
-	for pit := m.pmas.LowerBound(src.Start); pit.Ok() && pit.Start() < src.End; {
+	for pit := m.pmas.LowerBound(src.Start); src.Length() > 0 && pit.Ok() && pit.Start() < src.End; {
 		pit = m.pmas.Isolate(pit, r)
 		pages = append(pages, moved{usermem.AddrRange(pit.Range()), *pit.Value()})
 		pit = m.pmas.Remove(pit)
