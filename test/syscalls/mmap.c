@@ -636,6 +636,23 @@ TEST(madvise_remove_punches_shared)
 	CHECK_EQ(p[2 * PAGE], 1);
 }
 
+TEST(madvise_remove_up_to_what_refuses)
+{
+	int fd = SYS(memfd_create("m", 0));
+	SYS(ftruncate(fd, 4 * PAGE));
+	char *p = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(p != MAP_FAILED);
+	memset(p, 1, 4 * PAGE);
+	CHECK(mmap(p + PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, PAGE) == p + PAGE);
+	CHECK_ERRNO(madvise(p, 3 * PAGE, MADV_REMOVE), EACCES);
+	CHECK_EQ(p[0], 0);
+	CHECK_EQ(p[PAGE], 1);
+	CHECK_EQ(p[2 * PAGE], 1);
+	CHECK(mmap(p + PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == p + PAGE);
+	CHECK_ERRNO(madvise(p + PAGE, 2 * PAGE, MADV_REMOVE), EINVAL);
+	CHECK_EQ(p[2 * PAGE], 1);
+}
+
 TEST(mincore_errors)
 {
 	unsigned char vec[4];

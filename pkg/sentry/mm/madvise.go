@@ -170,25 +170,26 @@ func (p *lentPart) release() {
 func (m *MemoryManager) removePages(ar usermem.AddrRange) error {
 	parts, err := m.sharedParts(ar, func(v *vma) error {
 		switch {
-		case v.lock != lockNone || v.mappable == nil || v.private:
+		case v.lock != lockNone || v.mappable == nil:
 			return unix.EINVAL
-		case !v.maxPerms.Write:
+		case v.private || !v.maxPerms.Write:
 			return unix.EACCES
 		}
 		return nil
 	})
-	for i := range parts {
+	failed := false
+	for i := range parts { // also those before a VMA that was refused
 		p := &parts[i]
-		if err == nil || err == unix.ENOMEM {
-			h, ok := p.mappable.(memmap.HolePuncher)
-			if !ok {
-				h, ok = p.id.(memmap.HolePuncher)
-			}
-			if !ok {
-				err = unix.EOPNOTSUPP
-			} else if perr := h.PunchHole(p.r); perr != nil {
-				err = perr
-			}
+		h, ok := p.mappable.(memmap.HolePuncher)
+		if !ok {
+			h, ok = p.id.(memmap.HolePuncher)
+		}
+		perr := error(unix.EOPNOTSUPP)
+		if ok && !failed {
+			perr = h.PunchHole(p.r)
+		}
+		if perr != nil && !failed {
+			err, failed = perr, true
 		}
 		p.release()
 	}
