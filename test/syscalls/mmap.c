@@ -677,6 +677,21 @@ TEST(mlock_family)
 	CHECK_ERRNO(mlock(p, 3 * PAGE), ENOMEM);
 }
 
+TEST(mlock_stops_at_a_hole)
+{
+	char *p = map_pages(4);
+	SYS(munmap(p + PAGE, PAGE));
+	CHECK_ERRNO(mlock(p, 3 * PAGE), ENOMEM);
+	CHECK_ERRNO(madvise(p, PAGE, MADV_DONTNEED), EINVAL);
+	SYS(madvise(p + 2 * PAGE, PAGE, MADV_DONTNEED));
+	CHECK_ERRNO(mlock(p + PAGE, 2 * PAGE), ENOMEM);
+	SYS(madvise(p + 2 * PAGE, PAGE, MADV_DONTNEED));
+	SYS(mlock(p + 2 * PAGE, PAGE));
+	CHECK_ERRNO(munlock(p, 3 * PAGE), ENOMEM);
+	SYS(madvise(p, PAGE, MADV_DONTNEED));
+	CHECK_ERRNO(madvise(p + 2 * PAGE, PAGE, MADV_DONTNEED), EINVAL);
+}
+
 TEST(msync_errors)
 {
 	char *p = map_pages(2);

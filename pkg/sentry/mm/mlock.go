@@ -51,7 +51,14 @@ func (m *MemoryManager) setLock(addr uintptr, length uint64, mode lockMode, priv
 	if n == 0 {
 		return nil
 	}
-	whole, _ := m.eachVMA(ar, func(ar usermem.AddrRange, v *vma) error {
+	// What comes before the first hole is done.
+	end := ar.Start
+	for it := m.vmas.Find(ar.Start); it.Ok() && it.Start() <= end && end < ar.End; it = it.Next() {
+		end = it.End()
+	}
+	whole := end >= ar.End
+	ar.End = min(ar.End, end)
+	m.eachVMA(ar, func(ar usermem.AddrRange, v *vma) error {
 		m.lockVMA(ar, v, mode)
 		return nil
 	})
