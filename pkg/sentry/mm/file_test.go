@@ -411,6 +411,32 @@ func TestMaps(t *testing.T) {
 	}
 }
 
+// TestFileShrinksElsewhere: a file becomes shorter and nobody tells; the host faults where the sentry
+// has everything.
+func TestFileShrinksElsewhere(t *testing.T) {
+	for _, private := range []bool{false, true} {
+		p := newApp(t)
+		f := newFile(t, p.m.mf, "x", 4)
+		a := p.mmap(MMapOpts{Length: 4 * pageSize, Perms: memmap.ReadWrite, Private: private, Mappable: f, Identity: f})
+		for i := uintptr(0); i < 4; i++ {
+			if err := p.fault(a+i*pageSize, memmap.Read); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.mu.Lock()
+		f.size = pageSize
+		f.mu.Unlock()
+		for _, at := range []memmap.AccessType{memmap.Read, memmap.NoAccess} {
+			if err := p.m.HandleFault(a+2*pageSize, at); err != errBusErr {
+				t.Errorf("private %v, %v: %v behind the end, want SIGBUS", private, at, err)
+			}
+		}
+		if err := p.m.HandleFault(a, memmap.Read); err != nil {
+			t.Errorf("private %v: %v at the page that is left", private, err)
+		}
+	}
+}
+
 func TestFutexKeys(t *testing.T) {
 	p := newApp(t)
 	f := newFile(t, p.m.mf, "x", 4)

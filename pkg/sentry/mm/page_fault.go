@@ -77,8 +77,14 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 	}
 	if c.isEmpty() {
 		// Nothing was missing. Either another thread was faster, or the platform does not
-		// know what kind of access it was, or the host lost the mapping.
+		// know what kind of access it was, or the host lost the mapping, or the file became
+		// shorter without the sentry's doing.
 		it := m.pmas.Find(addr)
+		if !it.Value().private && behindEnd(vit, page) {
+			m.removePMAs(page, c)
+			m.apply(c)
+			return errBusErr
+		}
 		switch {
 		case !at.Any() && v.eff().Write && !it.Value().eff.Write:
 			if err := m.ensure(vmaRange(vit), v, page, around(vit, page), memmap.Write, c); err != nil {
@@ -98,6 +104,18 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 		return errBusErr
 	}
 	return nil
+}
+
+// behindEnd says whether a page of a mapping of a file lies behind the file's end. mappingMu is held.
+func behindEnd(vit vmaIter, page usermem.AddrRange) bool {
+	v := vit.Value()
+	if v.mappable == nil {
+		return false
+	}
+	start := v.offsetOf(vit.Start(), page.Start)
+	r := memmap.Range{Start: start, End: start + pageSize}
+	_, err := v.mappable.Translate(r, r, memmap.Read, nil)
+	return err != nil
 }
 
 // A platform may not be able to tell what kind of access faulted; it then reports
