@@ -21,44 +21,34 @@ struct state {
 	uint64_t xmm[16][2];
 };
 
-void probe(const struct state *in, struct state *out);
-__asm__(
-    ".globl probe\nprobe:\n"
-    "push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rsi\n"
-    "mov %rdi, %rcx\n"
-    ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15; movdqu 112+16*\\n(%rcx), %xmm\\n; .endr\n"
-    "mov (%rcx), %rax; mov 8(%rcx), %rbx; mov 16(%rcx), %rbp; mov 24(%rcx), %r12; mov 32(%rcx), %r13\n"
-    "mov 40(%rcx), %r14; mov 48(%rcx), %r15; mov 56(%rcx), %rdi; mov 64(%rcx), %rsi; mov 72(%rcx), %rdx\n"
-    "mov 80(%rcx), %r8; mov 88(%rcx), %r9; mov 96(%rcx), %r10\n"
-    "push 104(%rcx); popfq\n"
-    "syscall\n"
-    "cmovnz %rax, %rax\n" /* no instruction that can be patched into a jump with this one */
-    "mov (%rsp), %rcx\n"
-    "pushfq; popq 104(%rcx); cld\n"
-    "mov %rax, (%rcx); mov %rbx, 8(%rcx); mov %rbp, 16(%rcx); mov %r12, 24(%rcx); mov %r13, 32(%rcx)\n"
-    "mov %r14, 40(%rcx); mov %r15, 48(%rcx); mov %rdi, 56(%rcx); mov %rsi, 64(%rcx); mov %rdx, 72(%rcx)\n"
-    "mov %r8, 80(%rcx); mov %r9, 88(%rcx); mov %r10, 96(%rcx)\n"
-    ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15; movdqu %xmm\\n, 112+16*\\n(%rcx); .endr\n"
-    "pop %rsi; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n");
+#define ALL_XMM(insn) ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15; " insn "; .endr\n"
+#define LOAD_STATE                                                                                      \
+	"push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rsi\n"                  \
+	"mov %rdi, %rcx\n" ALL_XMM("movdqu 112+16*\\n(%rcx), %xmm\\n")                                  \
+	"mov (%rcx), %rax; mov 8(%rcx), %rbx; mov 16(%rcx), %rbp; mov 24(%rcx), %r12; mov 32(%rcx), %r13\n" \
+	"mov 40(%rcx), %r14; mov 48(%rcx), %r15; mov 56(%rcx), %rdi; mov 64(%rcx), %rsi\n"                \
+	"mov 72(%rcx), %rdx; mov 80(%rcx), %r8; mov 88(%rcx), %r9; mov 96(%rcx), %r10\n"
+/* rcx is the out of probe. */
+#define STORE_STATE                                                                                     \
+	"mov %rax, (%rcx); mov %rbx, 8(%rcx); mov %rbp, 16(%rcx); mov %r12, 24(%rcx); mov %r13, 32(%rcx)\n" \
+	"mov %r14, 40(%rcx); mov %r15, 48(%rcx); mov %rdi, 56(%rcx); mov %rsi, 64(%rcx)\n"                \
+	"mov %rdx, 72(%rcx); mov %r8, 80(%rcx); mov %r9, 88(%rcx); mov %r10, 96(%rcx)\n"                  \
+	ALL_XMM("movdqu %xmm\\n, 112+16*\\n(%rcx)")                                                      \
+	"pop %rsi; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n"
 
-/* The same with `syscall; cmp $-4096,%rax` behind, as libc has it. */
+/* With flags, and with no instruction behind the call that can be patched together with it. */
+void probe(const struct state *in, struct state *out);
+__asm__("probe:\n" LOAD_STATE "push 104(%rcx); popfq\n"
+        "syscall\n"
+        "cmovnz %rax, %rax\n"
+        "mov (%rsp), %rcx; pushfq; popq 104(%rcx); cld\n" STORE_STATE);
+
+/* The way libc has it. */
 void probe_like_libc(const struct state *in, struct state *out);
-__asm__(
-    ".globl probe_like_libc\nprobe_like_libc:\n"
-    "push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rsi\n"
-    "mov %rdi, %rcx\n"
-    ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15; movdqu 112+16*\\n(%rcx), %xmm\\n; .endr\n"
-    "mov (%rcx), %rax; mov 8(%rcx), %rbx; mov 16(%rcx), %rbp; mov 24(%rcx), %r12; mov 32(%rcx), %r13\n"
-    "mov 40(%rcx), %r14; mov 48(%rcx), %r15; mov 56(%rcx), %rdi; mov 64(%rcx), %rsi; mov 72(%rcx), %rdx\n"
-    "mov 80(%rcx), %r8; mov 88(%rcx), %r9; mov 96(%rcx), %r10\n"
-    "syscall\n"
-    "cmp $-4096, %rax\n"
-    "mov (%rsp), %rcx\n"
-    "mov %rax, (%rcx); mov %rbx, 8(%rcx); mov %rbp, 16(%rcx); mov %r12, 24(%rcx); mov %r13, 32(%rcx)\n"
-    "mov %r14, 40(%rcx); mov %r15, 48(%rcx); mov %rdi, 56(%rcx); mov %rsi, 64(%rcx); mov %rdx, 72(%rcx)\n"
-    "mov %r8, 80(%rcx); mov %r9, 88(%rcx); mov %r10, 96(%rcx)\n"
-    ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15; movdqu %xmm\\n, 112+16*\\n(%rcx); .endr\n"
-    "pop %rsi; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n");
+__asm__("probe_like_libc:\n" LOAD_STATE
+        "syscall\n"
+        "cmp $-4096, %rax\n"
+        "mov (%rsp), %rcx\n" STORE_STATE);
 
 static uint64_t random64(unsigned *seed) { return (uint64_t)rand_r(seed) << 42 ^ (uint64_t)rand_r(seed) << 21 ^ rand_r(seed); }
 
