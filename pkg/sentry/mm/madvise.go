@@ -166,6 +166,18 @@ func (p *lentPart) release() {
 	}
 }
 
+// punchHole empties the part. EOPNOTSUPP: it is of something that cannot.
+func (p *lentPart) punchHole() error {
+	h, ok := p.mappable.(memmap.HolePuncher)
+	if !ok {
+		h, ok = p.id.(memmap.HolePuncher)
+	}
+	if !ok {
+		return unix.EOPNOTSUPP
+	}
+	return h.PunchHole(p.r)
+}
+
 // removePages is MADV_REMOVE.
 func (m *MemoryManager) removePages(ar usermem.AddrRange) error {
 	parts, err := m.sharedParts(ar, func(v *vma) error {
@@ -177,21 +189,15 @@ func (m *MemoryManager) removePages(ar usermem.AddrRange) error {
 		}
 		return nil
 	})
-	failed := false
+	var failed error
 	for i := range parts { // also those before a VMA that was refused
-		p := &parts[i]
-		h, ok := p.mappable.(memmap.HolePuncher)
-		if !ok {
-			h, ok = p.id.(memmap.HolePuncher)
+		if failed == nil {
+			failed = parts[i].punchHole()
 		}
-		perr := error(unix.EOPNOTSUPP)
-		if ok && !failed {
-			perr = h.PunchHole(p.r)
-		}
-		if perr != nil && !failed {
-			err, failed = perr, true
-		}
-		p.release()
+		parts[i].release()
+	}
+	if failed != nil {
+		return failed
 	}
 	return err
 }

@@ -96,6 +96,10 @@ type processDirectory interface {
 }
 
 func threadGroupToSignal(t *kernel.Task, fd int32) (*kernel.ThreadGroup, error) {
+	tg, _, err := threadGroupOfPIDFD(t, fd)
+	if err == nil {
+		return tg, nil
+	}
 	f := t.FDTable().Get(fd)
 	if f == nil {
 		return nil, unix.EBADF
@@ -106,8 +110,7 @@ func threadGroupToSignal(t *kernel.Task, fd int32) (*kernel.ThreadGroup, error) 
 			return tg, nil
 		}
 	}
-	tg, _, err := threadGroupOfPIDFD(t, fd)
-	return tg, err
+	return nil, err
 }
 
 func threadGroupOfPIDFD(t *kernel.Task, fd int32) (tg *kernel.ThreadGroup, nonblock bool, err error) {
