@@ -97,3 +97,12 @@ func OpenCount() int {
 	}
 	return len(entries) - 1 // the directory itself was open
 }
+
+// Retry makes a host call again for as long as a signal interrupts it.
+func Retry(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}

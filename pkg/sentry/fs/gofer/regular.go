@@ -258,12 +258,7 @@ func (r *regular) truncate(size int64) error {
 	if err != nil {
 		return err
 	}
-	for {
-		err = unix.Ftruncate(r.writer.Load().fd.Num(), size)
-		if err != unix.EINTR {
-			break
-		}
-	}
+	err = fd.Retry(func() error { return unix.Ftruncate(r.writer.Load().fd.Num(), size) })
 	if err != nil {
 		return err
 	}
@@ -287,21 +282,15 @@ func (r *regular) sync(dataOnly bool) error {
 		h = r.reader.Load()
 	}
 	r.dirty.Store(false)
-	for {
-		var err error
-		if dataOnly {
-			err = unix.Fdatasync(h.fd.Num())
-		} else {
-			err = unix.Fsync(h.fd.Num())
-		}
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			r.dirty.Store(true)
-		}
-		return err
+	flush := unix.Fsync
+	if dataOnly {
+		flush = unix.Fdatasync
 	}
+	err := fd.Retry(func() error { return flush(h.fd.Num()) })
+	if err != nil {
+		r.dirty.Store(true)
+	}
+	return err
 }
 
 // regularFile implements vfs.File.
@@ -370,18 +359,13 @@ func (f *regularFile) Allocate(_ context.Context, mode uint32, offset, length in
 	r.dirty.Store(true)
 	r.appendMu.Lock()
 	defer r.appendMu.Unlock()
-	for {
-		err := unix.Fallocate(r.writer.Load().fd.Num(), mode, offset, length)
-		if err == unix.EINTR {
-			continue
-		}
-		if err == nil && mode&(unix.FALLOC_FL_COLLAPSE_RANGE|unix.FALLOC_FL_INSERT_RANGE) != 0 {
-			// The end comes nearer, or everything moves: what was translated and copied of
-			// that goes, as by truncation.
-			r.invalidate(memmap.PageDown(uint64(offset)), true)
-		}
-		return err
+	err := fd.Retry(func() error { return unix.Fallocate(r.writer.Load().fd.Num(), mode, offset, length) })
+	if err == nil && mode&(unix.FALLOC_FL_COLLAPSE_RANGE|unix.FALLOC_FL_INSERT_RANGE) != 0 {
+		// The end comes nearer, or everything moves: what was translated and copied of that
+		// goes, as by truncation.
+		r.invalidate(memmap.PageDown(uint64(offset)), true)
 	}
+	return err
 }
 
 // Mappable implements vfs.File.

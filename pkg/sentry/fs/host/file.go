@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc/pkg/fd"
 	"runsc/pkg/sentry/context"
 	"runsc/pkg/sentry/usermem"
 	"runsc/pkg/sentry/vfs"
@@ -202,7 +203,7 @@ func (f *file) Write(_ context.Context, src usermem.Sequence, _ int64, _ bool) (
 
 // Sync implements vfs.File.
 func (f *file) Sync(_ context.Context, dataOnly bool) error {
-	return retry(func() error {
+	return fd.Retry(func() error {
 		if dataOnly {
 			return unix.Fdatasync(f.i.fd.Num())
 		}
@@ -238,5 +239,5 @@ func (f *positioned) Seek(_ context.Context, offset int64, whence int32, _ int64
 
 // Allocate implements vfs.File.
 func (f *positioned) Allocate(_ context.Context, mode uint32, offset, length int64) error {
-	return retry(func() error { return unix.Fallocate(f.i.fd.Num(), mode, offset, length) })
+	return fd.Retry(func() error { return unix.Fallocate(f.i.fd.Num(), mode, offset, length) })
 }

@@ -160,7 +160,7 @@ func (i *inode) Stat(context.Context) (vfs.Attr, error) {
 // SetAttr implements vfs.Inode. Only the size of a regular file reaches the host.
 func (i *inode) SetAttr(_ context.Context, a vfs.SetAttr) error {
 	if a.Mask&vfs.SetSize != 0 {
-		if err := retry(func() error { return unix.Ftruncate(i.fd.Num(), int64(a.Size)) }); err != nil {
+		if err := fd.Retry(func() error { return unix.Ftruncate(i.fd.Num(), int64(a.Size)) }); err != nil {
 			return err
 		}
 	}
@@ -193,13 +193,5 @@ func (i *inode) Release(context.Context) {
 }
 
 func fstat(n int, st *unix.Stat_t) error {
-	return retry(func() error { return unix.Fstat(n, st) })
-}
-
-func retry(f func() error) error {
-	for {
-		if err := f(); err != unix.EINTR {
-			return err
-		}
-	}
+	return fd.Retry(func() error { return unix.Fstat(n, st) })
 }
