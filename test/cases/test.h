@@ -159,6 +159,12 @@ void *bad_ptr(void);                         /* an address that is not mapped */
 void *map_pages(size_t n);                   /* private anonymous, readable and writable */
 void on_signal(int sig, void (*fn)(int), int flags);
 pid_t gettid_(void);
+/* The next of a sequence that *state, which is not 0, begins (xorshift). */
+static inline uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13, *state ^= *state >> 7, *state ^= *state << 17;
+	return *state;
+}
 /* Replaces the process by a helper of the same program, or fails. */
 void helper_exec(const char *helper, ...) __attribute__((noreturn, sentinel));
 extern char *test_program; /* absolute path of this program */

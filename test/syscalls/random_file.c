@@ -72,12 +72,7 @@ static void __attribute__((format(printf, 1, 2))) what(const char *fmt, ...)
 		dprintf(2, "%d: %s [size %ld]\n", s->op, s->what, s->size);
 }
 
-static uint64_t next(uint64_t *r)
-{
-	*r ^= *r << 13, *r ^= *r >> 7, *r ^= *r << 17;
-	return *r;
-}
-static long rnd(long n) { return (next(&s->rng) >> 11) % n; }
+static long rnd(long n) { return (next_random(&s->rng) >> 11) % n; }
 
 /* A range of [0, limit) that is not empty: short, of some pages, or long; aligned or not. */
 static long range(long limit, long *off)
@@ -96,7 +91,7 @@ static unsigned char *fill(long n)
 {
 	unsigned char *b = buf + rnd(64);
 	for (long i = 0; i < n; i++)
-		b[i] = i & 7 ? b[i - 1] * 5 + 1 : next(&s->rng) >> 20;
+		b[i] = i & 7 ? b[i - 1] * 5 + 1 : next_random(&s->rng) >> 20;
 	return b;
 }
 
@@ -645,11 +640,11 @@ static void *own_range(void *arg)
 	if (!(cond))                                                                 \
 	FAIL("seed %lu, thread %ld, op %d, kind %ld of %ld at %ld: %s is false (%s)", seed, me, i, kind, n, start + x, #cond, strerror(errno))
 	for (int i = 0; i < ROUNDS / 2; i++) {
-		x = next(&r) % SPAN, kind = next(&r) % 6;
-		long n = 1 + next(&r) % (i & 1 ? 3000 : SPAN), page = (start + x) & (PAGE - 1);
+		x = next_random(&r) % SPAN, kind = next_random(&r) % 6;
+		long n = 1 + next_random(&r) % (i & 1 ? 3000 : SPAN), page = (start + x) & (PAGE - 1);
 		n = n < SPAN - x ? n : SPAN - x;
 		if (kind < 3)
-			memset(mine + x, next(&r), n), mine[x] = i, mine[x + n - 1] = i;
+			memset(mine + x, next_random(&r), n), mine[x] = i, mine[x + n - 1] = i;
 		if (kind < 2) {
 			EXPECT(pwrite(fd, mine + x, n, start + x) == n);
 		} else if (kind == 2) {

@@ -42,7 +42,7 @@ struct area {
 	unsigned char *base;
 	struct page p[N];
 	unsigned char own[N][PAGE], buf[N * PAGE];
-	unsigned long long rng;
+	uint64_t rng;
 	int index, fd, data, mem, pipe[2];
 	int seed, depth, op, forks, alone, only, locks;
 	char what[120];
@@ -68,11 +68,7 @@ static void gives(long got, long want, int err, const char *call)
 		BAD("%s = %#lx (%s), want %#lx (%s)", call, got, strerrorname_np(errno), want, strerrorname_np(err));
 }
 
-static int rnd(int n)
-{
-	A->rng ^= A->rng << 13, A->rng ^= A->rng >> 7, A->rng ^= A->rng << 17;
-	return (A->rng >> 11) % n;
-}
+static int rnd(int n) { return (next_random(&A->rng) >> 11) % n; }
 
 static void *at(int i) { return A->base + i * (long)PAGE; }
 static int after(int obj, int end) { return obj < 0 ? obj : obj + 1 < end ? obj + 1 : BEYOND; }

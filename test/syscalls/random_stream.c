@@ -15,10 +15,7 @@
 #ifndef ROUNDS
 #define ROUNDS 6
 #endif
-#ifndef LIMIT
-#define LIMIT 20
-#endif
-enum { PERIOD = 65521, MOST = 200000, BUFFER = 51 * PAGE, STALL = 8000, CREW = 3 };
+enum { PERIOD = 65521, MOST = 200000, BUFFER = 51 * PAGE, STALL = 8000, CREW = 3, LIMIT = 20 };
 enum kind { PIPE, FIFO, UNIX, SEQ, DGRAM, TCP4, TCP6, UDP4, UDP6, EVENT, PTY, MQ };
 static const char *const kind_name[] = {"pipe", "fifo", "unix stream", "seqpacket", "unix dgram", "tcp4", "tcp6", "udp4", "udp6", "eventfd", "pty", "mqueue"};
 enum how { POLL, PPOLL, SELECT, LEVEL, EDGE, ONESHOT, HOWS };
@@ -59,11 +56,7 @@ static __thread volatile long hits; /* signals that this thread has had */
 	     kind_name[(c)->kind], chan->seed, ##__VA_ARGS__, (c)->sent, (c)->got, (c)->total, (c)->w.done ? " done" : "", (c)->w.call, (c)->w.asked, (c)->w.gave, \
 	     (c)->w.how, (c)->w.nonblock, (c)->r.done ? " done" : "", (c)->r.call, (c)->r.asked, (c)->r.gave, (c)->r.how, (c)->r.nonblock, (c)->crew)
 
-static uint64_t rnd(uint64_t *x, uint64_t n)
-{
-	*x ^= *x << 13, *x ^= *x >> 7, *x ^= *x << 17;
-	return (*x * 0x2545F4914F6CDD1DULL >> 20) % n;
-}
+static uint64_t rnd(uint64_t *x, uint64_t n) { return (next_random(x) * 0x2545F4914F6CDD1DULL >> 20) % n; }
 #define R(s, n) rnd(&(s)->rng, n)
 static uint64_t mix(uint64_t a, uint64_t b)
 {

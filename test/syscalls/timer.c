@@ -2,6 +2,7 @@
 
 /* Clocks and timers. */
 #include "test.h"
+#include <pthread.h>
 #include <sys/time.h>
 #include <sys/timex.h>
 #include <sys/times.h>
