@@ -296,6 +296,16 @@ static void *forever(void *arg)
 		futex(&gate, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
 	return NULL;
 }
+/* Starts threads that are about to wait. */
+static void start_waiters(void)
+{
+	for (long i = 0; i < THREADS; i++)
+		start(forever, (void *)i);
+	for (int i = 0; i < THREADS; i++)
+		while (load(&tids[i]) == 0)
+			sched_yield();
+}
+
 /* A thread that waits without a timeout is interrupted by a signal, just begun or not. */
 TEST(futex_threads_without_timeout_are_interrupted)
 {
@@ -317,11 +327,7 @@ TEST(futex_threads_die_waiting)
 	for (int i = 0; i < 12; i++) {
 		CHILD(c)
 		{
-			for (long j = 0; j < THREADS; j++)
-				start(forever, (void *)j);
-			for (int j = 0; j < THREADS; j++)
-				while (load(&tids[j]) == 0)
-					sched_yield();
+			start_waiters();
 			usleep(i % 3 * 400);
 			if (i % 4 == 0)
 				_exit(7);
@@ -469,11 +475,7 @@ TEST(futex_threads_of_two_processes)
 /* Who waits uses no processor. */
 TEST(futex_threads_wait_without_a_processor)
 {
-	for (long i = 0; i < THREADS; i++)
-		start(forever, (void *)i);
-	for (int i = 0; i < THREADS; i++)
-		while (load(&tids[i]) == 0)
-			sched_yield();
+	start_waiters();
 	sleep_ms(50);
 	for (int i = 0; i < THREADS; i++)
 		until_blocked(tids[i]);
