@@ -95,7 +95,7 @@ type channel struct {
 	me       int // turnClient or turnServer
 	patience patience
 	cycles   uint64 // of lookFor
-	fd       int    // came over the socket, -1 if none did
+	fd       int    // came over the socket, or lostFD; -1 if none did
 }
 
 // newChannel maps the memory. It takes the socket, and leaves memory to the caller.
@@ -125,8 +125,8 @@ func (ch *channel) close() {
 func (ch *channel) dropFD() {
 	if ch.fd >= 0 {
 		unix.Close(ch.fd)
-		ch.fd = -1
 	}
+	ch.fd = -1
 }
 
 // ring is what wakes the other side.
@@ -191,7 +191,7 @@ func (ch *channel) heed() error {
 	var fds [maxFDs]int32
 	n, nfds, err := ch.sock.recv(b[:], &fds)
 	for i, fd := range fds[:nfds] {
-		if i > 0 || ch.fd >= 0 || ch.me == turnServer {
+		if i > 0 || ch.fd != -1 || ch.me == turnServer {
 			unix.Close(int(fd))
 			continue
 		}
@@ -214,7 +214,7 @@ func (ch *channel) message(buf []byte) (typ uint8, body []byte, err error) {
 	return m[4], append(buf[:0], m[headerSize:]...), nil
 }
 
-// descriptor returns what came beside the message, or -1. It is this side's turn.
+// descriptor returns what came beside the message, lostFD or -1. It is this side's turn.
 func (ch *channel) descriptor() (int, error) {
 	if atomic.LoadUint32(&ch.words.hasFD) == 0 {
 		ch.dropFD()
@@ -222,7 +222,7 @@ func (ch *channel) descriptor() (int, error) {
 	}
 	// What may lie in front of it are rings that came too late, one for each time that this
 	// side went to sleep.
-	for i := 0; ch.fd < 0; i++ {
+	for i := 0; ch.fd == -1; i++ {
 		if i == maxStaleRings {
 			return -1, unix.EPROTO
 		}

@@ -28,6 +28,12 @@ const (
 // Client is one connection to a server. All methods may be called by any number of
 // goroutines. Errors are unix.Errno: the server's, or EIO once the connection is dead.
 type Client struct {
+	// Relieve, if not nil, is called when a request failed because the server, or this
+	// process, has no room for another descriptor. It gives up files that are not in use,
+	// and says whether there were any: then the request is made again. It is set before the
+	// client is used.
+	Relieve func() bool
+
 	// Immutable once NewClient has returned.
 	msize     uint32
 	extension int
@@ -76,7 +82,7 @@ type call struct {
 	fid      uint32
 	replyTyp uint8
 	reply    []byte
-	fd       int // came with the reply; -1 if none
+	fd       int // came with the reply, or lostFD; -1 if none
 
 	listed     bool
 	next, prev *call
@@ -273,8 +279,8 @@ func (c *Client) begin(typ uint8) (*call, error) {
 func (c *Client) release(cl *call) {
 	if cl.fd >= 0 {
 		unix.Close(cl.fd)
-		cl.fd = -1
 	}
+	cl.fd = -1
 	if cap(cl.reply) > keepBufferSize {
 		cl.reply = nil
 	}
@@ -317,32 +323,56 @@ func (c *Client) send(cl *call) error {
 	return nil
 }
 
+// maxRelief is how often a request is made again after Relieve. The clunks of what was given
+// up may still be on their way when it is repeated.
+const maxRelief = 3
+
 // roundTrip sends the request and waits for the reply. With an error the call has been
 // released; otherwise the caller decodes the reply and ends with finish.
 func (c *Client) roundTrip(cl *call) (decoder, error) {
+	for tries := 0; ; tries++ {
+		if err := c.exchange(cl); err != nil {
+			c.release(cl)
+			return decoder{}, err
+		}
+		if !cl.noRoom() || !c.relieved(tries) {
+			return c.replied(cl)
+		}
+	}
+}
+
+// noRoom says whether the reply is that the server has no room for another descriptor.
+func (cl *call) noRoom() bool {
+	if cl.replyTyp != rLerror {
+		return false
+	}
+	d := decoder{b: cl.reply}
+	return isNoRoom(unix.Errno(d.u32()))
+}
+
+func isNoRoom(err error) bool { return err == unix.EMFILE || err == unix.ENFILE }
+
+// relieved makes room for descriptors, if that was not tried too often.
+func (c *Client) relieved(tries int) bool {
+	return tries < maxRelief && c.Relieve != nil && c.Relieve()
+}
+
+// exchange sends the request and waits for the reply. After an error there is none.
+func (c *Client) exchange(cl *call) error {
 	if fitsChannel(cl.typ) && len(cl.req.b) <= channelRoom {
 		if ch := c.takeChannel(); ch != nil {
-			if err := c.overChannel(ch, cl); err != nil {
-				c.release(cl)
-				return decoder{}, err
-			}
-			return c.replied(cl)
+			return c.overChannel(ch, cl)
 		}
 	}
 	return c.overSocket(cl)
 }
 
-// overSocket is roundTrip over the connection's socket.
-func (c *Client) overSocket(cl *call) (decoder, error) {
-	err := c.send(cl)
-	if err == nil {
-		err = c.wait(cl)
+// overSocket is exchange over the connection's socket.
+func (c *Client) overSocket(cl *call) error {
+	if err := c.send(cl); err != nil {
+		return err
 	}
-	if err != nil {
-		c.release(cl)
-		return decoder{}, err
-	}
-	return c.replied(cl)
+	return c.wait(cl)
 }
 
 // replied looks at the reply of a call.
@@ -465,7 +495,7 @@ func (c *Client) readReplies(cl *call) error {
 }
 
 // next returns the next message, whose body is valid until the next call, and the
-// descriptor that came with it or -1. The caller has set c.reading.
+// descriptor that came with it, lostFD or -1. The caller has set c.reading.
 func (c *Client) next() (typ uint8, tag uint16, body []byte, fd int, err error) {
 	need := headerSize
 	for {

@@ -73,7 +73,11 @@ func (c *Client) makeChannel() (*channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := c.overSocket(cl)
+	if err := c.overSocket(cl); err != nil {
+		c.release(cl)
+		return nil, err
+	}
+	d, err := c.replied(cl)
 	if err != nil {
 		return nil, err
 	}

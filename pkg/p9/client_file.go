@@ -117,6 +117,18 @@ func (f *ClientFile) Probe(names []string, results []WalkResult) (int, error) {
 }
 
 func (f *ClientFile) walk(names []string, results []WalkResult, bind bool) (int, error) {
+	for tries := 0; ; tries++ {
+		n, err := f.walkOnce(names, results, bind)
+		if !isNoRoom(err) || !f.c.relieved(tries) {
+			return n, err
+		}
+		for _, r := range results[:n] {
+			r.File.Close()
+		}
+	}
+}
+
+func (f *ClientFile) walkOnce(names []string, results []WalkResult, bind bool) (int, error) {
 	want := max(len(names), 1)
 	if len(names) > MaxWalk || len(results) < want {
 		return 0, unix.EINVAL
@@ -281,27 +293,50 @@ func (f *ClientFile) Readlink() (string, error) {
 
 // OpenFD opens the file and returns a host descriptor; the server keeps nothing open.
 func (f *ClientFile) OpenFD(flags uint32) (*fd.FD, error) {
-	cl, err := f.beginExt(tUopen)
-	if err != nil {
+	return f.c.requestFD(func() (*call, error) {
+		cl, err := f.beginExt(tUopen)
+		if err == nil {
+			cl.req.u32(NoFID)
+			cl.req.u32(flags)
+		}
+		return cl, err
+	}, func(d *decoder) {
+		d.qid()
+		d.u32()
+	})
+}
+
+// requestFD makes a request whose only effect is a descriptor, or EMFILE if this process has no
+// room for it.
+func (c *Client) requestFD(begin func() (*call, error), decode func(*decoder)) (*fd.FD, error) {
+	for tries := 0; ; tries++ {
+		cl, err := begin()
+		if err != nil {
+			return nil, err
+		}
+		d, err := c.roundTrip(cl)
+		if err != nil {
+			return nil, err
+		}
+		decode(&d)
+		lost := cl.fd == lostFD
+		host := cl.takeFD()
+		if host == nil && !lost {
+			return nil, c.bad(cl)
+		}
+		err = c.finish(cl, &d)
+		switch {
+		case err == nil && !lost:
+			return host, nil
+		case err != nil && host != nil:
+			host.Close()
+		case err == nil && c.relieved(tries):
+			continue
+		case err == nil:
+			err = unix.EMFILE
+		}
 		return nil, err
 	}
-	cl.req.u32(NoFID)
-	cl.req.u32(flags)
-	d, err := f.c.roundTrip(cl)
-	if err != nil {
-		return nil, err
-	}
-	d.qid()
-	d.u32()
-	if cl.fd < 0 {
-		return nil, f.c.bad(cl)
-	}
-	host := cl.takeFD()
-	if err := f.c.finish(cl, &d); err != nil {
-		host.Close()
-		return nil, err
-	}
-	return host, nil
 }
 
 // Open opens the file as a new fid, which is what reads, writes and lists it, and returns
@@ -333,19 +368,14 @@ func (f *ClientFile) Open(flags uint32) (*ClientFile, *fd.FD, error) {
 }
 
 // WalkOpen walks to name and opens what is there in one round trip: the fid is the inode's, as
-// Walk's, and the descriptor is what OpenFD would return.
+// Walk's, and the descriptor is what OpenFD would return; nil if this process has no room for it.
 func (f *ClientFile) WalkOpen(name string, flags uint32) (WalkResult, *fd.FD, error) {
 	cl, fid, err := f.beginNew(tWalkopen, name)
 	if err != nil {
 		return WalkResult{}, nil, err
 	}
 	cl.req.u32(flags)
-	r, host, err := f.c.newReply(cl, fid)
-	if err == nil && host == nil {
-		f.c.kill(unix.EPROTO)
-		return WalkResult{}, nil, unix.EIO
-	}
-	return r, host, err
+	return f.c.newReply(cl, fid)
 }
 
 // Create creates a regular file and opens it. The new fid stands for the inode; if the
@@ -502,22 +532,11 @@ func (f *ClientFile) Rename(oldName string, newDir *ClientFile, newName string, 
 
 // Connect connects to a unix socket of the host and returns the connection.
 func (f *ClientFile) Connect(sockType uint32) (*fd.FD, error) {
-	cl, err := f.beginExt(tLconnect)
-	if err != nil {
-		return nil, err
-	}
-	cl.req.u32(sockType)
-	d, err := f.c.roundTrip(cl)
-	if err != nil {
-		return nil, err
-	}
-	if cl.fd < 0 {
-		return nil, f.c.bad(cl)
-	}
-	host := cl.takeFD()
-	if err := f.c.finish(cl, &d); err != nil {
-		host.Close()
-		return nil, err
-	}
-	return host, nil
+	return f.c.requestFD(func() (*call, error) {
+		cl, err := f.beginExt(tLconnect)
+		if err == nil {
+			cl.req.u32(sockType)
+		}
+		return cl, err
+	}, func(*decoder) {})
 }

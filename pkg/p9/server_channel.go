@@ -55,25 +55,23 @@ func (cn *conn) leave() {
 	}
 }
 
-// serveChannel carries out the requests of one channel until the client leaves it. One that
-// breaks the protocol loses the connection.
+// serveChannel carries out the requests of one channel until the client leaves it, perhaps
+// before it had it: there was no room for its descriptors. One that breaks the protocol loses the
+// connection.
 func (cn *conn) serveChannel(ch *channel) {
 	defer cn.running.Done()
 	r := &request{donate: -1}
-	for {
-		if ch.await() != nil {
-			break
-		}
+	for ch.await() == nil {
 		var err error
-		if r.typ, r.own, err = ch.message(r.own); err != nil {
-			break
+		if r.typ, r.own, err = ch.message(r.own); err == nil {
+			err = cn.performOverChannel(ch, r)
 		}
-		if cn.performOverChannel(ch, r) != nil {
+		if err != nil {
+			cn.sock.shutdown()
 			break
 		}
 		r.trim()
 	}
-	cn.sock.shutdown()
 	cn.mu.Lock()
 	for i, other := range cn.channels {
 		if other == ch {

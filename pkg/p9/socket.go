@@ -12,6 +12,9 @@ import (
 // message of this protocol carries one.
 const maxFDs = 4
 
+// lostFD stands for a descriptor that was sent, but could not be received.
+const lostFD = -2
+
 // socket is a connected stream socket in blocking mode. The system calls are made directly:
 // Go's poller would cost two goroutine switches a message, and the message headers live in
 // the struct so that nothing is allocated. At most one goroutine may be in send and one in
@@ -87,7 +90,8 @@ func (s *socket) waitWritable() error {
 }
 
 // recv reads at least one byte and returns how many, and the descriptors that came along,
-// in an array that the next recv overwrites. No bytes and no error mean end of file.
+// in an array that the next recv overwrites. No bytes and no error mean end of file. A
+// descriptor for which this process has no room is lost, and lostFD in its place.
 func (s *socket) recv(b []byte, fds *[maxFDs]int32) (n, nfds int, err error) {
 	for {
 		s.recvIov.Base = &b[0]
@@ -110,7 +114,7 @@ func (s *socket) recv(b []byte, fds *[maxFDs]int32) (n, nfds int, err error) {
 	}
 	oob := s.recvOOB[:min(int(s.recvHdr.Controllen), len(s.recvOOB))]
 	if len(oob) <= unix.CmsgLen(0) {
-		return n, 0, nil
+		return n, s.lost(fds, 0), nil
 	}
 	// The kernel writes this header, so its length can be believed once it is bounded; the
 	// buffer has room for one.
@@ -124,7 +128,16 @@ func (s *socket) recv(b []byte, fds *[maxFDs]int32) (n, nfds int, err error) {
 		nfds++
 		data = data[4:]
 	}
-	return n, nfds, nil
+	return n, s.lost(fds, nfds), nil
+}
+
+// lost adds lostFD to the nfds descriptors that recv received, if more were sent.
+func (s *socket) lost(fds *[maxFDs]int32, nfds int) int {
+	if s.recvHdr.Flags&unix.MSG_CTRUNC != 0 && nfds < maxFDs {
+		fds[nfds] = lostFD
+		nfds++
+	}
+	return nfds
 }
 
 // read reads at least one byte and refuses descriptors: read(2) closes any that came.

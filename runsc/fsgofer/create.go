@@ -48,8 +48,9 @@ func (n *node) Create(name string, flags, mode, uid, gid uint32) (p9.Node, p9.Ha
 			return made, h, nil
 		}
 	}
-	if !tmpfile {
-		n.removeMade(f, name, 0)
+	var id unix.Statx_t
+	if !tmpfile && statx(f.Num(), "", &id) == nil {
+		n.removeMade(name, &id)
 	}
 	f.Close()
 	return nil, nil, err
@@ -84,46 +85,36 @@ func (s *server) adopt(f *fd.FD, mode, uid, gid uint32) (*node, error) {
 	return made, nil
 }
 
-// removeMade removes a name that was just made, if it still means the same inode.
-func (n *node) removeMade(made *fd.FD, name string, flags int) {
-	var want, have unix.Statx_t
-	if statx(made.Num(), &want) != nil {
+// removeMade removes a name that was just made for the inode id, if it still means that. It takes
+// no descriptor: often there was none to be had.
+func (n *node) removeMade(name string, id *unix.Statx_t) {
+	var have unix.Statx_t
+	if statx(n.fd.Num(), name, &have) != nil || have.Ino != id.Ino ||
+		have.Dev_major != id.Dev_major || have.Dev_minor != id.Dev_minor {
 		return
 	}
-	f, err := fd.OpenAt(n.fd.Num(), name, unix.O_PATH|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	if statx(f.Num(), &have) != nil || have.Ino != want.Ino ||
-		have.Dev_major != want.Dev_major || have.Dev_minor != want.Dev_minor {
-		return
+	flags := 0
+	if have.Mode&unix.S_IFMT == unix.S_IFDIR {
+		flags = unix.AT_REMOVEDIR
 	}
 	unix.Unlinkat(n.fd.Num(), name, flags)
 }
 
 // adoptName is adopt for what was made by name; on failure it is removed.
-func (n *node) adoptName(name string, typ, mode, uid, gid uint32) (p9.Node, error) {
+func (n *node) adoptName(name string, mode, uid, gid uint32) (p9.Node, error) {
+	var id unix.Statx_t
+	if err := statx(n.fd.Num(), name, &id); err != nil {
+		return nil, err
+	}
 	f, err := fd.OpenAt(n.fd.Num(), name, unix.O_PATH|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return nil, err
-	}
-	keep, err := fd.Dup(f.Num())
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	defer keep.Close()
-	made, err := n.s.adopt(f, mode, uid, gid)
-	if err != nil {
-		flags := 0
-		if typ == unix.S_IFDIR {
-			flags = unix.AT_REMOVEDIR
+	if err == nil {
+		var made *node
+		if made, err = n.s.adopt(f, mode, uid, gid); err == nil {
+			return made, nil
 		}
-		n.removeMade(keep, name, flags)
-		return nil, err
 	}
-	return made, nil
+	n.removeMade(name, &id)
+	return nil, err
 }
 
 // Mkdir implements p9.Node.
@@ -134,7 +125,7 @@ func (n *node) Mkdir(name string, mode, uid, gid uint32) (p9.Node, error) {
 	if err := unix.Mkdirat(n.fd.Num(), name, mode); err != nil {
 		return nil, err
 	}
-	return n.adoptName(name, unix.S_IFDIR, mode, uid, gid)
+	return n.adoptName(name, mode, uid, gid)
 }
 
 // Mknod implements p9.Node.
@@ -159,7 +150,7 @@ func (n *node) Mknod(name string, mode, major, minor, uid, gid uint32) (p9.Node,
 	if err := unix.Mknodat(n.fd.Num(), name, typ|mode&0o7777, dev); err != nil {
 		return nil, err
 	}
-	return n.adoptName(name, typ, mode, uid, gid)
+	return n.adoptName(name, mode, uid, gid)
 }
 
 // Symlink implements p9.Node.
@@ -170,7 +161,7 @@ func (n *node) Symlink(name, target string, uid, gid uint32) (p9.Node, error) {
 	if err := unix.Symlinkat(target, n.fd.Num(), name); err != nil {
 		return nil, err
 	}
-	return n.adoptName(name, unix.S_IFLNK, 0, uid, gid)
+	return n.adoptName(name, 0, uid, gid)
 }
 
 // Link implements p9.Node. /proc/self/fd leads to the inode itself, a symlink's too.

@@ -94,9 +94,7 @@ func (h *handle) Stat(name string) (p9.Attr, error) {
 		return p9.Attr{}, unix.ENOTDIR
 	}
 	var st unix.Statx_t
-	err := unix.Statx(h.fd.Num(), name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT,
-		unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
-	if err != nil {
+	if err := statx(h.fd.Num(), name, &st); err != nil {
 		return p9.Attr{}, err
 	}
 	if err := h.s.mayExist(uint32(st.Mode)); err != nil {

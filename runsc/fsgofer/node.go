@@ -21,7 +21,7 @@ type node struct {
 // newNode makes a node of the descriptor, which it takes over even if it fails.
 func (s *server) newNode(f *fd.FD) (*node, p9.Attr, error) {
 	var st unix.Statx_t
-	if err := statx(f.Num(), &st); err != nil {
+	if err := statx(f.Num(), "", &st); err != nil {
 		f.Close()
 		return nil, p9.Attr{}, err
 	}
@@ -43,10 +43,12 @@ func (s *server) newNode(f *fd.FD) (*node, p9.Attr, error) {
 	}, a, nil
 }
 
-func statx(n int, st *unix.Statx_t) error {
+// statx asks for the attributes of what is called name in the directory n, or of n itself if
+// name is empty.
+func statx(n int, name string, st *unix.Statx_t) error {
 	const flags = unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
 	for {
-		err := unix.Statx(n, "", flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, st)
+		err := unix.Statx(n, name, flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, st)
 		if err != unix.EINTR {
 			return err
 		}
@@ -106,7 +108,7 @@ func (n *node) Walk(name string) (p9.Node, p9.Attr, error) {
 // GetAttr implements p9.Node.
 func (n *node) GetAttr() (p9.Attr, error) {
 	var st unix.Statx_t
-	if err := statx(n.fd.Num(), &st); err != nil {
+	if err := statx(n.fd.Num(), "", &st); err != nil {
 		return p9.Attr{}, err
 	}
 	return n.s.attr(&st)

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -56,6 +57,27 @@ func TestManyAtOnce(t *testing.T) {
 			}()
 		}
 		wg.Wait()
+	})
+}
+
+// TestFewDescriptors: a sandbox and a gofer that may have few files open serve many more, one
+// after the other.
+func TestFewDescriptors(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		needOurs(t, r)
+		b := sh(t, `set -e; cd /root; i=0
+			while [ $i -lt 3000 ]; do
+				d=d$((i%100)); [ $i -ge 100 ] || mkdir $d
+				echo $i >$d/f$i; i=$((i+1))
+			done
+			cat d*/f* | wc -l; rm -r d*; ls | wc -l`, func(s *specs.Spec) { s.Root.Readonly = false })
+		cmd := r.Command("run", "--bundle", b.Dir, oci.ID("few"))
+		// Without the capability the limit cannot be raised again.
+		cmd = exec.Command("setpriv", append([]string{"--bounding-set=-sys_resource", "--inh-caps=-sys_resource",
+			"prlimit", "--nofile=400:400"}, cmd.Args...)...)
+		if res := oci.Run(2*time.Minute, cmd); res.Code != 0 || res.Stdout != "3000\n0\n" {
+			t.Error(res.Out())
+		}
 	})
 }
 

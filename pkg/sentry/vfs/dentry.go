@@ -367,6 +367,18 @@ func (c *dentryCache) unlist(d *Dentry) {
 	c.count--
 }
 
+// Relieve lets the older half of the unreferenced dentries die, and with them what filesystems
+// hold for them, descriptors for example. It says whether that may have helped. It takes no lock
+// of a dentry that is in use.
+func (v *VFS) Relieve() bool {
+	c := &v.cache
+	c.mu.Lock()
+	count := c.count
+	c.mu.Unlock()
+	c.shrink(noTask, count/2)
+	return count > 0
+}
+
 // shrink lets unreferenced dentries die until at most limit are on the list.
 func (c *dentryCache) shrink(ctx context.Context, limit int) {
 	if !c.shrinking.CompareAndSwap(false, true) {

@@ -9,7 +9,7 @@ import (
 	"runsc/pkg/sentry/context"
 )
 
-// DefaultDentryLimit is how many unreferenced dentries a VFS keeps.
+// DefaultDentryLimit is how many unreferenced dentries a VFS keeps, unless LimitDentries says less.
 const DefaultDentryLimit = 32768
 
 // VFS is all filesystem state of a kernel that mounts share.
@@ -49,6 +49,10 @@ func New() *VFS {
 	v.lastDev.Store(20) // below: the kernel's own, see anon.go
 	return v
 }
+
+// LimitDentries bounds the number of unreferenced dentries that are kept, each of which may cost
+// a filesystem a descriptor. It is called before there are any.
+func (v *VFS) LimitDentries(n int) { v.cache.limit = min(n, DefaultDentryLimit) }
 
 // AnonDev makes up a device number, with major 0, for a new filesystem.
 func (v *VFS) AnonDev() uint64 { return unix.Mkdev(0, v.lastDev.Add(1)) }

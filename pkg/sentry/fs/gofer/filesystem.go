@@ -72,6 +72,7 @@ func New(v *vfs.VFS, sock int, o Options) (*Filesystem, error) {
 	if fs.idleFDs == 0 {
 		fs.idleFDs = DefaultIdleFDs
 	}
+	client.Relieve = v.Relieve
 	root, err := client.Attach("")
 	if err == nil {
 		var a p9.Attr
@@ -145,8 +146,12 @@ func (fs *Filesystem) Release(context.Context) { fs.client.Close() }
 // Err returns why the gofer cannot be reached any more, or nil.
 func (fs *Filesystem) Err() error { return fs.client.Dead() }
 
-// failed passes on an error of a request, and says in the log, once, that the gofer is gone.
+// failed passes on an error of a request, and says in the log, once, that the gofer is gone. A
+// limit of the sandbox or its gofer that was reached is the whole system's to the application.
 func (fs *Filesystem) failed(err error) error {
+	if err == unix.EMFILE {
+		return unix.ENFILE
+	}
 	if err == unix.EIO && !fs.reported.Load() {
 		if why := fs.client.Dead(); why != nil && !fs.reported.Swap(true) {
 			log.Warningf("gofer: the file server is gone, its files fail from now on: %v", why)

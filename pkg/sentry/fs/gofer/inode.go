@@ -182,7 +182,7 @@ func (i *inode) openFD(flags uint32) (*fd.FD, error) {
 }
 
 // walkOpen is openFD for a file without a fid; neither descriptor nor error mean that it has
-// one by now.
+// one by now and is to be opened with that.
 func (i *inode) walkOpen(flags uint32) (*fd.FD, error) {
 	i.walkMu.Lock()
 	defer i.walkMu.Unlock()
@@ -202,7 +202,9 @@ func (i *inode) walkOpen(flags uint32) (*fd.FD, error) {
 	}
 	if r.Attr.QID.Path != i.key || !i.sameType(&r.Attr) {
 		r.File.Close()
-		host.Close()
+		if host != nil {
+			host.Close()
+		}
 		return nil, unix.ESTALE
 	}
 	i.giveFID(r.File)
