@@ -16,7 +16,8 @@ import (
 // waits for its turn looks at the word for a while, where that is cheap, and then sleeps in
 // recvmsg(2) of the channel's socket, which the other side rings with one byte. So a request
 // that is one of many costs no system call, an idle channel costs no CPU, and a peer that died
-// is an end of file. Descriptors come over the socket, behind the turn.
+// is an end of file. Descriptors come over the socket, behind the turn. Beside its request the
+// client names fids that it has done with.
 //
 // Neither side believes the other: a message is copied out once, with a length that was read
 // once, before it is looked at; the memory cannot be shrunk (F_SEAL_SHRINK).
@@ -46,13 +47,18 @@ type channelWords struct {
 	turn   uint32
 	length uint32 // of the message
 	hasFD  uint32 // a descriptor comes with the reply
-	_      [52]byte
+	clunks uint32 // how many of fids the server is to forget before it looks at the request
+	_      [48]byte
 	side   [2]struct {
 		asleep uint32 // wants to be rung
 		cpu    uint32 // 1 + the CPU it was on last
 		_      [56]byte
 	}
+	fids [maxBeside]uint32
 }
+
+// maxBeside is how many fids the client gives up beside one request.
+const maxBeside = 64
 
 // lookFor is how long to wait for a turn without sleeping: more than most operations of a
 // file system take.
@@ -212,6 +218,17 @@ func (ch *channel) message(buf []byte) (typ uint8, body []byte, err error) {
 	}
 	m := ch.mem[channelHeader : channelHeader+n]
 	return m[4], append(buf[:0], m[headerSize:]...), nil
+}
+
+// giveUp names fids, maxBeside at most, that the server is to forget. It is this side's turn.
+func (ch *channel) giveUp(fids []uint32) {
+	ch.words.clunks = uint32(copy(ch.words.fids[:], fids))
+}
+
+// givenUp copies to dst what giveUp named. It is this side's turn.
+func (ch *channel) givenUp(dst *[maxBeside]uint32) []uint32 {
+	n := min(atomic.LoadUint32(&ch.words.clunks), maxBeside)
+	return dst[:copy(dst[:n], ch.words.fids[:n])]
 }
 
 // descriptor returns what came beside the message, lostFD or -1. It is this side's turn.

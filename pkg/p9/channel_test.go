@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,6 +93,53 @@ func TestChannelsCarryRequestsAndDescriptors(t *testing.T) {
 	cl.req.str(versionPlain)
 	if _, err := c.roundTrip(cl); err != unix.EBUSY {
 		t.Errorf("Tversion beside channels: %v", err)
+	}
+}
+
+// Closed fids are given up beside the next request, and soon if there is none.
+func TestChannelsGiveUpFIDs(t *testing.T) {
+	tree := newMemTree()
+	c, root := withChannel(t, tree)
+	nodes := func() int {
+		tree.mu.Lock()
+		defer tree.mu.Unlock()
+		return tree.open
+	}
+	if _, err := root.Mkdir("d", 0o755, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	before := nodes()
+	for n := range 3*maxBeside + 2 {
+		var all []*ClientFile
+		for range n {
+			var r [1]WalkResult
+			if _, err := root.Walk([]string{"d"}, r[:]); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, r[0].File)
+		}
+		for _, f := range all {
+			f.Close()
+		}
+		if n%2 == 0 {
+			for range n/maxBeside + 1 {
+				if _, err := root.GetAttr(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := nodes(); got != before {
+				t.Fatalf("%d nodes are open after %d were closed and a request, %d were before", got, n, before)
+			}
+			continue
+		}
+		within(t, "giving up the fids", func() {
+			for nodes() != before {
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	if n := int(c.nextFID); n > 1+(3+2)*maxBeside+maxAsync {
+		t.Errorf("%d fid numbers used: they are not used again", n)
 	}
 }
 

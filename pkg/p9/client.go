@@ -578,11 +578,20 @@ func (c *Client) freeFID(fid uint32) {
 	c.mu.Unlock()
 }
 
-// clunk makes the server forget fid. It does not wait for the reply unless too many such
+// clunk makes the server forget fid, soon. It does not wait for the reply unless too many such
 // replies are still to come.
 func (c *Client) clunk(fid uint32) {
-	if ch := c.takeChannel(); ch != nil {
-		c.clunkOverChannel(ch, fid)
+	if c.clunkBeside(fid) {
+		return
+	}
+	c.mu.Lock()
+	wait := c.async >= maxAsync
+	if !wait {
+		c.async++
+	}
+	c.mu.Unlock()
+	if wait {
+		c.clunkAndWait(fid)
 		return
 	}
 	cl, err := c.begin(tClunk)
@@ -590,27 +599,26 @@ func (c *Client) clunk(fid uint32) {
 		return
 	}
 	cl.req.u32(fid)
-	c.mu.Lock()
-	wait := c.async >= maxAsync
-	if !wait {
-		c.async++
-		cl.nobody = true
-		cl.fid = fid
-	}
-	c.mu.Unlock()
-	if wait {
-		if d, err := c.roundTrip(cl); err == nil {
-			c.finish(cl, &d)
-		}
-		c.freeFID(fid)
-		return
-	}
+	cl.nobody = true
+	cl.fid = fid
 	c.send(cl)
 	// The call is now the reader's, which frees it when the reply comes.
 	c.mu.Lock()
 	c.users--
 	c.closeIfUnusedLocked()
 	c.mu.Unlock()
+}
+
+// clunkAndWait is clunk that waits for the reply.
+func (c *Client) clunkAndWait(fid uint32) {
+	cl, err := c.begin(tClunk)
+	if err != nil {
+		return
+	}
+	cl.req.u32(fid)
+	if c.empty(cl) == nil {
+		c.freeFID(fid)
+	}
 }
 
 // finishAsyncLocked ends a call that nobody waits for.

@@ -1,6 +1,10 @@
 package p9
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // channelsAfter is how many requests a connection sees before it gets channels: a short-lived
 // sandbox does without.
@@ -14,15 +18,23 @@ type channels struct {
 	// the server has no more.
 	requests     int
 	making, none bool
+
+	// clunks are fids that the server is to forget: beside the next requests, or when timer
+	// fires, which is set if timed.
+	clunks []uint32
+	timer  *time.Timer // nil at first
+	timed  bool
 }
 
-// clientChannel is a channel and what it still does for nobody.
+// clientChannel is a channel and the fids that the request on it gives up.
 type clientChannel struct {
 	*channel
-	// pending: a reply that nobody waits for is to come, to the Tclunk of fid.
-	pending bool
-	fid     uint32
+	clunks []uint32
 }
+
+// clunkDelay bounds how long the server keeps what a closed fid holds, the room on the disk of a
+// file that was deleted for example, when no request follows.
+const clunkDelay = 10 * time.Millisecond
 
 // takeChannel returns a channel for one request, or nil if there is none free. giveChannel
 // follows.
@@ -41,6 +53,7 @@ func (c *Client) takeChannel() *clientChannel {
 		ch := s.free[n-1]
 		s.free = s.free[:n-1]
 		c.users++
+		s.load(ch)
 		c.mu.Unlock()
 		return ch
 	}
@@ -63,7 +76,16 @@ func (c *Client) takeChannel() *clientChannel {
 		ch.shutdown()
 	}
 	c.users++
-	return &clientChannel{channel: ch}
+	made := &clientChannel{channel: ch}
+	s.load(made)
+	return made
+}
+
+// load lets the next request on ch give up fids. The caller holds Client.mu.
+func (s *channels) load(ch *clientChannel) {
+	n := max(len(s.clunks)-maxBeside, 0)
+	ch.clunks = append(ch.clunks, s.clunks[n:]...)
+	s.clunks = s.clunks[:n]
 }
 
 // makeChannel asks the server for a channel. An error leaves the connection as good as it was,
@@ -104,9 +126,11 @@ func (c *Client) makeChannel() (*channel, error) {
 	return newChannel(hello.fd, sock, turnClient)
 }
 
-// giveChannel makes the channel free again.
+// giveChannel makes the channel free again, and the numbers of the fids that were given up.
 func (c *Client) giveChannel(ch *clientChannel) {
 	c.mu.Lock()
+	c.freeFIDs = append(c.freeFIDs, ch.clunks...)
+	ch.clunks = ch.clunks[:0]
 	c.channels.free = append(c.channels.free, ch)
 	c.users--
 	c.closeIfUnusedLocked()
@@ -116,10 +140,8 @@ func (c *Client) giveChannel(ch *clientChannel) {
 // overChannel sends the request through ch and waits for the reply. An error has killed the
 // connection.
 func (c *Client) overChannel(ch *clientChannel, cl *call) error {
-	err := c.settle(ch)
-	if err == nil {
-		err = ch.pass(cl.req.finish(cl.typ, cl.tag), -1)
-	}
+	ch.giveUp(ch.clunks)
+	err := ch.pass(cl.req.finish(cl.typ, cl.tag), -1)
 	if err == nil {
 		err = ch.await()
 	}
@@ -138,35 +160,52 @@ func (c *Client) overChannel(ch *clientChannel, cl *call) error {
 	return nil
 }
 
-// settle waits for the reply that nobody waited for.
-func (c *Client) settle(ch *clientChannel) error {
-	if !ch.pending {
-		return nil
+// clunkBeside makes the server forget fid beside a later request, and says whether it could.
+func (c *Client) clunkBeside(fid uint32) bool {
+	c.mu.Lock()
+	s := &c.channels
+	if len(s.all) == 0 || c.dead != nil {
+		c.mu.Unlock()
+		return false
 	}
-	if err := ch.await(); err != nil {
-		return err
+	s.clunks = append(s.clunks, fid)
+	full := len(s.clunks) >= maxBeside
+	switch {
+	case s.timed:
+	case s.timer == nil:
+		s.timer = time.AfterFunc(clunkDelay, c.clunkLate)
+	default:
+		s.timer.Reset(clunkDelay)
 	}
-	ch.pending = false
-	c.freeFID(ch.fid)
-	if _, err := ch.descriptor(); err != nil {
-		return err
+	s.timed = true
+	c.mu.Unlock()
+	if full {
+		c.clunkNow()
 	}
-	return nil
+	return true
 }
 
-// clunkOverChannel makes the server forget fid without waiting for the reply.
-func (c *Client) clunkOverChannel(ch *clientChannel, fid uint32) {
-	err := c.settle(ch)
-	if err == nil {
-		var e encoder
-		var store [32]byte
-		e.b = store[:headerSize]
-		e.u32(fid)
-		ch.pending, ch.fid = true, fid
-		err = ch.pass(e.finish(tClunk, 0), -1)
+// clunkLate is called by the timer.
+func (c *Client) clunkLate() {
+	c.mu.Lock()
+	c.channels.timed = false
+	c.mu.Unlock()
+	c.clunkNow()
+}
+
+// clunkNow makes a request of its own of what clunkBeside has gathered.
+func (c *Client) clunkNow() {
+	for {
+		c.mu.Lock()
+		s := &c.channels
+		n := len(s.clunks)
+		if n == 0 || c.dead != nil {
+			c.mu.Unlock()
+			return
+		}
+		fid := s.clunks[n-1]
+		s.clunks = s.clunks[:n-1]
+		c.mu.Unlock()
+		c.clunkAndWait(fid)
 	}
-	if err != nil {
-		c.kill(err)
-	}
-	c.giveChannel(ch)
 }

@@ -255,7 +255,7 @@ func TestManyGoroutinesShareAConnection(t *testing.T) {
 	if err := c.Dead(); err != nil {
 		t.Errorf("connection died: %v", err)
 	}
-	if n := int(c.nextFID); n > 16*2+maxAsync+16 {
+	if n := int(c.nextFID); n > 16*2+maxAsync+16+maxBeside*(1+maxChannels) {
 		t.Errorf("%d fid numbers used: they are not used again", n)
 	}
 }

@@ -4,10 +4,10 @@ package p9
 const (
 	versionPlain     = "9P2000.L"
 	versionExtended  = "9P2000.L.runsc." // and a decimal number
-	ExtensionVersion = 2
+	ExtensionVersion = 3
 
-	// extensionChannel is the first version that has channels.
-	extensionChannel = 2
+	// extensionChannel is the first version that has channels as they are now.
+	extensionChannel = 3
 )
 
 // Message types of 9P2000.L. A reply's type is the request's plus one. In the layouts, s is

@@ -85,6 +85,12 @@ func (cn *conn) serveChannel(ch *channel) {
 
 // performOverChannel carries out the request whose body is r.own and passes the reply.
 func (cn *conn) performOverChannel(ch *channel, r *request) error {
+	var fids [maxBeside]uint32
+	for _, n := range ch.givenUp(&fids) {
+		if f, err := cn.remove(n); err == nil {
+			f.unref()
+		}
+	}
 	r.body = r.own
 	r.out.start()
 	err := error(unix.EINVAL)
