@@ -53,7 +53,7 @@ func (b *bench) macro(ctx context.Context) (*table, error) {
 	for _, w := range chosen {
 		fmt.Fprintf(os.Stderr, "bench: %s\n", w.name) // these take minutes
 		for round := 0; round < b.rounds && !(w.once && round > 0); round++ {
-			for _, tg := range b.targets {
+			for _, tg := range b.all() {
 				if err := b.work(ctx, t, tg, lower, w); err != nil {
 					return nil, err
 				}

@@ -153,7 +153,7 @@ func (r *report) failed() error {
 // collectErrors makes failures of the cells that have no value.
 func (b *bench) collectErrors(t *table) {
 	for _, r := range t.Rows {
-		for _, tg := range b.targets {
+		for _, tg := range b.all() {
 			if c := r.Cells[tg.name]; c != nil && c.Error != "" {
 				b.fail("%s, %s: %s", r.Name, tg.name, c.Error)
 			}

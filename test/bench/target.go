@@ -166,6 +166,13 @@ func (b *bench) findTargets(ctx context.Context) error {
 		}
 	}
 	b.targets = usable
+	if i := slices.IndexFunc(usable, (*target).ours); i >= 0 {
+		const flag = "--overlay2=root:memory"
+		p := usable[i].runtime.Platform
+		r := oci.Open(ours, filepath.Join(b.dir, p+"-memory-state"), p)
+		r.AddFlags(flag)
+		b.inMemory = &target{usable[i].name + " " + flag, r}
+	}
 	if len(usable) == 0 || usable[0].runtime != nil {
 		return fmt.Errorf("nothing runs here: %w", b.report.failed())
 	}
