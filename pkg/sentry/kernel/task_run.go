@@ -139,11 +139,11 @@ func errnoOf(err error) unix.Errno {
 
 // fault lets mm repair an application's page fault, or sends the signal.
 func (t *Task) fault(ev *platform.Event) {
-	at := ev.Access
+	f := mm.Fault{Addr: ev.Addr, Access: ev.Access, Bus: ev.Info.Signo == int32(unix.SIGBUS)}
 	if ev.AccessUnknown {
-		at = memmap.NoAccess
+		f.Access = memmap.NoAccess
 	}
-	err := t.mm.HandleFault(ev.Addr, at)
+	err := t.mm.HandleFault(f)
 	if err == nil {
 		return
 	}

@@ -184,7 +184,7 @@ func (p *app) touch(addr uintptr, at memmap.AccessType, b *byte) error {
 			}
 			return nil
 		}
-		if err := p.m.HandleFault(addr, at); err != nil {
+		if err := p.m.HandleFault(Fault{Addr: addr, Access: at}); err != nil {
 			return err
 		}
 	}

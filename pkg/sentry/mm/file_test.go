@@ -427,12 +427,16 @@ func TestFileShrinksElsewhere(t *testing.T) {
 		f.size = pageSize
 		f.mu.Unlock()
 		for _, at := range []memmap.AccessType{memmap.Read, memmap.NoAccess} {
-			if err := p.m.HandleFault(a+2*pageSize, at); err != errBusErr {
+			if err := p.m.HandleFault(Fault{Addr: a + 2*pageSize, Access: at}); err != errBusErr {
 				t.Errorf("private %v, %v: %v behind the end, want SIGBUS", private, at, err)
 			}
 		}
-		if err := p.m.HandleFault(a, memmap.Read); err != nil {
+		if err := p.m.HandleFault(Fault{Addr: a, Access: memmap.Read}); err != nil {
 			t.Errorf("private %v: %v at the page that is left", private, err)
+		}
+		// The host finds no room for that one.
+		if err := p.m.HandleFault(Fault{Addr: a, Access: memmap.Read, Bus: true}); err != errBusErr {
+			t.Errorf("private %v: %v at a page that the host does not have, want SIGBUS", private, err)
 		}
 	}
 }

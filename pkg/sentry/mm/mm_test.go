@@ -374,16 +374,16 @@ func TestFaultOfUnknownKind(t *testing.T) {
 	a := p.anon(2 * pageSize)
 	p.m.MProtect(a, pageSize, memmap.Read, false)
 	// A write to read-only memory by a platform that cannot say so.
-	if err := p.m.HandleFault(a, memmap.NoAccess); err != nil {
+	if err := p.m.HandleFault(Fault{Addr: a, Access: memmap.NoAccess}); err != nil {
 		t.Errorf("first fault: %v; it could have been repaired by another thread", err)
 	}
-	if err := p.m.HandleFault(a, memmap.NoAccess); err != errAccErr {
+	if err := p.m.HandleFault(Fault{Addr: a, Access: memmap.NoAccess}); err != errAccErr {
 		t.Errorf("second fault: %v, want SEGV_ACCERR", err)
 	}
 	// A write to a copy-on-write page is repaired.
 	p.store(a+pageSize, 1)
 	c := p.fork()
-	if err := p.m.HandleFault(a+pageSize, memmap.NoAccess); err != nil {
+	if err := p.m.HandleFault(Fault{Addr: a + pageSize, Access: memmap.NoAccess}); err != nil {
 		t.Fatal(err)
 	}
 	if p.as().page(a+pageSize, memmap.Write) == nil {
@@ -437,7 +437,7 @@ func TestCopyOnWriteOfALargeHeapStaysBelowTheHostsLimit(t *testing.T) {
 	const size = 4 << 30
 	a := p.anon(size)
 	for off := uintptr(0); off < size; off += lazyChunk {
-		if err := p.m.HandleFault(a+off, memmap.Write); err != nil {
+		if err := p.m.HandleFault(Fault{Addr: a + off, Access: memmap.Write}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -445,7 +445,7 @@ func TestCopyOnWriteOfALargeHeapStaysBelowTheHostsLimit(t *testing.T) {
 	// Every second chunk first, so that no two copies are neighbours.
 	for _, first := range []uintptr{0, cowChunk} {
 		for off := first; off < size; off += 2 * cowChunk {
-			if err := p.m.HandleFault(a+off, memmap.Write); err != nil {
+			if err := p.m.HandleFault(Fault{Addr: a + off, Access: memmap.Write}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -35,15 +35,24 @@ var (
 	errBelowStack = errors.New("below a stack that may grow")
 )
 
-// HandleFault repairs a fault of the application at addr; at is memmap.NoAccess if the
-// platform does not know what kind it was. nil: the access can be tried again. Otherwise the
-// error is a *FaultError.
-func (m *MemoryManager) HandleFault(addr uintptr, at memmap.AccessType) error {
-	err := m.handleMappedFault(addr, at)
+// A Fault is an access of the application that the host refused.
+type Fault struct {
+	Addr   uintptr
+	Access memmap.AccessType // memmap.NoAccess if the platform does not know the kind
+
+	// Bus says that the host has a mapping there and no page for it (SIGBUS): the file became
+	// shorter, its filesystem has no room left, its disk has failed.
+	Bus bool
+}
+
+// HandleFault repairs a fault of the application. nil: the access can be tried again. Otherwise
+// the error is a *FaultError.
+func (m *MemoryManager) HandleFault(f Fault) error {
+	err := m.handleMappedFault(f)
 	if err == errBelowStack {
 		// Perhaps another thread was faster; so look again in any case.
-		m.growStack(addr)
-		if err = m.handleMappedFault(addr, at); err == errBelowStack {
+		m.growStack(f.Addr)
+		if err = m.handleMappedFault(f); err == errBelowStack {
 			return errMapErr
 		}
 	}
@@ -51,7 +60,8 @@ func (m *MemoryManager) HandleFault(addr uintptr, at memmap.AccessType) error {
 }
 
 // handleMappedFault returns errBelowStack where no VMA is but one above might grow.
-func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (ferr error) {
+func (m *MemoryManager) handleMappedFault(f Fault) error {
+	addr, at := f.Addr, f.Access
 	c := newChange()
 	defer m.drop(c)
 	m.mappingMu.RLock()
@@ -77,8 +87,9 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 	}
 	if c.isEmpty() {
 		// Nothing was missing. Either another thread was faster, or the platform does not
-		// know what kind of access it was, or the host lost the mapping, or the file became
-		// shorter without the sentry's doing.
+		// know what kind of access it was, or the host lost the mapping, or it has no page
+		// for it, or had none: the file became longer since, or shorter without the sentry's
+		// doing.
 		it := m.pmas.Find(addr)
 		if !it.Value().private && behindEnd(vit, page) {
 			m.removePMAs(page, c)
@@ -86,6 +97,8 @@ func (m *MemoryManager) handleMappedFault(addr uintptr, at memmap.AccessType) (f
 			return errBusErr
 		}
 		switch {
+		case f.Bus:
+			return errBusErr
 		case !at.Any() && v.eff().Write && !it.Value().eff.Write:
 			if err := m.ensure(vmaRange(vit), v, page, around(vit, page), memmap.Write, c); err != nil {
 				return errBusErr

@@ -55,7 +55,7 @@ func TestConcurrentChanges(t *testing.T) {
 			if rnd.Intn(2) == 0 {
 				at = memmap.Write
 			}
-			p.m.HandleFault(addr(rnd), at)
+			p.m.HandleFault(Fault{Addr: addr(rnd), Access: at})
 		})
 	}
 	run(7, func(rnd *rand.Rand) {
@@ -181,7 +181,7 @@ func BenchmarkCowFault(b *testing.B) {
 		b.StopTimer()
 		c := p.fork()
 		b.StartTimer()
-		c.m.HandleFault(a, memmap.Write)
+		c.m.HandleFault(Fault{Addr: a, Access: memmap.Write})
 		b.StopTimer()
 		c.m.DecUsers()
 		b.StartTimer()
