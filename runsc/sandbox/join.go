@@ -28,6 +28,11 @@ func (s *Sandbox) Join(a *StartArgs) (_ *Gofer, err error) {
 		return nil, err
 	}
 	keep(null)
+	restore, err := raiseLimits()
+	defer restore()
+	if err != nil {
+		return nil, err
+	}
 	data, err := json.Marshal(a.Spec)
 	if err != nil {
 		return nil, err

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -97,6 +96,11 @@ func Start(a *StartArgs) (_ *Pending, err error) {
 		return nil, err
 	}
 	keep(null)
+	restore, err := raiseLimits()
+	defer restore()
+	if err != nil {
+		return nil, err
+	}
 	data, err := json.Marshal(a.Spec)
 	if err != nil {
 		return nil, err
@@ -364,29 +368,6 @@ func bootCommand(a *StartArgs) *command {
 	c.attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody, NoSetGroups: !root}
 	c.attr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
 	return c
-}
-
-// maxFiles is the limit of open files of our processes: each file that an application has
-// open may be one of the sandbox and one of the gofer. It is the kernel's default nr_open.
-const maxFiles = 1 << 20
-
-// setLimits gives a process what the specification says about the host's side of it. What
-// cannot be had is done without.
-func (ch *child) setLimits(spec *specs.Spec) {
-	if adj := spec.Process.OOMScoreAdj; adj != nil {
-		path := fmt.Sprintf("/proc/%d/oom_score_adj", ch.pid)
-		if err := os.WriteFile(path, []byte(strconv.Itoa(*adj)), 0); err != nil {
-			log.Warningf("setting oom_score_adj: %v", err)
-		}
-	}
-	files := unix.Rlimit{Cur: maxFiles, Max: maxFiles}
-	if err := unix.Prlimit(ch.pid, unix.RLIMIT_NOFILE, &files, nil); err != nil {
-		log.Debugf("raising the limit of open files: %v", err)
-	}
-	// A core would hold all of the container's memory.
-	if err := unix.Prlimit(ch.pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
-		log.Debugf("forbidding core dumps: %v", err)
-	}
 }
 
 // startInNamespaces starts a child, the sandbox in the network namespace it belongs in.

@@ -71,12 +71,36 @@ func TestFewDescriptors(t *testing.T) {
 				echo $i >$d/f$i; i=$((i+1))
 			done
 			cat d*/f* | wc -l; rm -r d*; ls | wc -l`, func(s *specs.Spec) { s.Root.Readonly = false })
-		cmd := r.Command("run", "--bundle", b.Dir, oci.ID("few"))
-		// Without the capability the limit cannot be raised again.
-		cmd = exec.Command("setpriv", append([]string{"--bounding-set=-sys_resource", "--inh-caps=-sys_resource",
-			"prlimit", "--nofile=400:400"}, cmd.Args...)...)
+		cmd := withLimit("--nofile=400:400", r.Command("run", "--bundle", b.Dir, oci.ID("few")))
 		if res := oci.Run(2*time.Minute, cmd); res.Code != 0 || res.Stdout != "3000\n0\n" {
 			t.Error(res.Out())
+		}
+	})
+}
+
+// withLimit lets a command run with a resource limit, in prlimit(1)'s words, and without the
+// capability to raise it again.
+func withLimit(limit string, cmd *exec.Cmd) *exec.Cmd {
+	return exec.Command("setpriv", append([]string{"--bounding-set=-sys_resource", "--inh-caps=-sys_resource",
+		"prlimit", limit}, cmd.Args...)...)
+}
+
+// TestCallersLimits: the caller's resource limits are not the application's. A soft one does not
+// matter, a hard one that a sandbox cannot live with is an error that says so.
+func TestCallersLimits(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		needOurs(t, r)
+		b := sh(t, "head -c 1000000 /dev/zero >/tmp/x && ls -l /tmp/x | wc -l")
+		for _, l := range []string{"--fsize=100000", "--as=9000000000", "--data=100000000", "--sigpending=0", "--nproc=20", "--cpu=60"} {
+			soft := withLimit(l+":", r.Command("run", "--bundle", b.Dir, oci.ID("soft")))
+			if res := oci.Run(soon, soft); res.Code != 0 || res.Stdout != "1\n" {
+				t.Errorf("soft limit %s: %s", l, res.Out())
+			}
+			hard := withLimit(l, r.Command("run", "--bundle", b.Dir, oci.ID("hard")))
+			res := oci.Run(soon, hard)
+			if res.Code != 0 && (res.Code != 128 || !strings.Contains(res.Stderr, "cannot be raised; a sandbox needs")) {
+				t.Errorf("hard limit %s: %s", l, res.Out())
+			}
 		}
 	})
 }
