@@ -23,7 +23,7 @@ var callerLimits = []struct {
 	{unix.RLIMIT_AS, "virtual memory (ulimit -v)", 16 << 40},      // most of it never used
 	{unix.RLIMIT_DATA, "data (ulimit -d)", 1 << 30},               // the sentry's heap
 	{rlimitSigpending, "pending signals (ulimit -i)", 64},         // Go's runtime waits for ever
-	{unix.RLIMIT_NPROC, "processes (ulimit -u)", 0},               // threads of the sandbox
+	{unix.RLIMIT_NPROC, "processes (ulimit -u)", 256},             // threads of the sandbox
 	{unix.RLIMIT_CPU, "processor time (ulimit -t)", 0},            // of all applications together
 }
 
