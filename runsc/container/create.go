@@ -187,6 +187,9 @@ func (c *Container) startProcesses(a *sandbox.StartArgs, pod *Container) error {
 	leave := func() error { return nil }
 	if c.Cgroup != nil {
 		var err error
+		if err = enoughMemory(resources(a.Spec)); err != nil && pod == nil {
+			return err
+		}
 		if err = c.Cgroup.Install(resources(a.Spec)); err != nil {
 			if !a.Conf.Rootless && os.Geteuid() == 0 {
 				return fmt.Errorf("cgroup: %w", err)
@@ -225,6 +228,17 @@ func (c *Container) startProcesses(a *sandbox.StartArgs, pod *Container) error {
 		c.Sandbox, c.Gofer = c.pending.Sandbox, c.pending.Gofer
 	}
 	return err
+}
+
+// minMemory is the least limit of memory that a sandbox starts with. Below, the host's kernel
+// would kill whoever of its processes, or of ours that start them, and nobody could say why.
+const minMemory = 12 << 20
+
+func enoughMemory(r *specs.LinuxResources) error {
+	if r == nil || r.Memory == nil || r.Memory.Limit == nil || *r.Memory.Limit <= 0 || *r.Memory.Limit >= minMemory {
+		return nil
+	}
+	return fmt.Errorf("linux.resources.memory.limit is %d bytes: a sandbox alone needs %d", *r.Memory.Limit, minMemory)
 }
 
 // undo removes what a failed create has made. Every process of ours is dead or will not

@@ -68,6 +68,7 @@ func TestCreateErrors(t *testing.T) {
 		{"bad mount source", nil, func(s *specs.Spec) { oci.AddMount(s, "bind", "/no/such/source", "/mnt", "bind") }, []string{"/no/such/source"}},
 		{"no arguments", nil, func(s *specs.Spec) { s.Process.Args = nil }, []string{"args"}},
 		{"relative cwd", nil, func(s *specs.Spec) { s.Process.Cwd = "relative" }, []string{"(?i)cwd"}},
+		{"little memory", nil, withLimits(0, 8<<20), []string{`memory\.limit is 8388608 bytes: a sandbox alone needs`}},
 		{"no process", nil, func(s *specs.Spec) { s.Process = nil }, []string{"process"}},
 		{"no root", nil, func(s *specs.Spec) { s.Root = nil }, []string{"root"}},
 		{"terminal without console socket", nil, func(s *specs.Spec) { s.Process.Terminal = true }, []string{"console"}},
