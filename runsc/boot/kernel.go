@@ -87,14 +87,15 @@ func newKernel(a *Args) (*kernel.Kernel, error) {
 }
 
 // maxOpenFiles is RLIMIT_NOFILE of the sandbox, and of its gofers. Of the files that nobody uses,
-// so many are kept at hand that there is room for those that somebody does.
-func maxOpenFiles() int {
+// so many are kept at hand that there is room for those that somebody does. It is asked for once,
+// by newKernel: the sandbox's filter forbids it.
+var maxOpenFiles = sync.OnceValue(func() int {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
 		return 1024
 	}
 	return int(min(l.Cur, 1<<30))
-}
+})
 
 func rootContext(k *kernel.Kernel) context.Context {
 	return &context.Background{Creds: rootCredentials(k)}
