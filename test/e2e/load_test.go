@@ -78,6 +78,24 @@ func TestFewDescriptors(t *testing.T) {
 	})
 }
 
+// TestFewDescriptorsForProcesses: more processes than there is room for are refused, and nothing else
+// happens.
+func TestFewDescriptorsForProcesses(t *testing.T) {
+	eachPlatform(t, func(t *testing.T, r *oci.Runtime) {
+		needOurs(t, r)
+		b := sh(t, `for round in 1 2; do
+				sh -c 'i=0; while [ $i -lt 400 ]; do sleep 1000 & i=$((i+1)); done' 2>/dev/null
+				kill -9 -1; wait
+				i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done # a sleep would be a process
+			done
+			echo $(echo survived)`)
+		cmd := withLimit("--nofile=120:120", r.Command("run", "--bundle", b.Dir, oci.ID("few")))
+		if res := oci.Run(2*time.Minute, cmd); res.Code != 0 || res.Stdout != "survived\n" {
+			t.Error(res.Out())
+		}
+	})
+}
+
 // withLimit lets a command run with a resource limit, in prlimit(1)'s words, and without the
 // capability to raise it again.
 func withLimit(limit string, cmd *exec.Cmd) *exec.Cmd {

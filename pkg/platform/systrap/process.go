@@ -80,6 +80,12 @@ func (pr *process) watch(onDeath func()) error {
 	return nil
 }
 
+// abandon ends the process, which is not watched, and waits for that.
+func (pr *process) abandon() {
+	pr.kill()
+	unix.Wait4(pr.pid, nil, unix.WALL, nil)
+}
+
 // kill ends the process. It is reaped by watch.
 func (pr *process) kill() {
 	pr.reapMu.Lock()

@@ -193,6 +193,6 @@ func (p *Platform) SeccompRules() seccomp.Rules {
 		unix.SYS_GETCPU:            nil,
 		unix.SYS_SCHED_SETAFFINITY: nil,
 		unix.SYS_PIDFD_OPEN:        nil,
-		unix.SYS_WAIT4:             {{nil, nil, seccomp.EqualTo(unix.WALL | unix.WNOHANG)}},
+		unix.SYS_WAIT4:             {{nil, nil, seccomp.MaskedEqual(^uint64(unix.WNOHANG), unix.WALL)}},
 	}
 }

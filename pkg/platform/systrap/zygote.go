@@ -109,8 +109,7 @@ func (p *Platform) startZygote() error {
 	}
 	// Its first order: to forget the sentry's image.
 	if err := z.watch(func() {}); err != nil {
-		z.kill()
-		unix.Wait4(z.pid, nil, unix.WALL, nil)
+		z.abandon()
 		close(z.gone)
 		return err
 	}
@@ -160,8 +159,8 @@ func (p *Platform) fork() (*addressSpace, error) {
 	as := &addressSpace{process: pr}
 	p.processes.Add(1)
 	if err := pr.watch(as.died); err != nil {
-		pr.kill()
-		unix.Wait4(pr.pid, nil, unix.WALL, nil)
+		pr.abandon()
+		pr.leaveWindow()
 		p.processes.Done()
 		return nil, err
 	}

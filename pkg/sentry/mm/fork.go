@@ -13,7 +13,7 @@ import (
 // shared until either side writes: both are write-protected, the parent in one batch and the
 // child, mapped as a whole, in another.
 func (m *MemoryManager) Fork() (*MemoryManager, error) {
-	as, err := m.p.NewAddressSpace()
+	as, err := newAddressSpace(m.p)
 	if err != nil {
 		return nil, err
 	}

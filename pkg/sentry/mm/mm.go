@@ -38,8 +38,12 @@
 package mm
 
 import (
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"runsc/pkg/platform"
 	"runsc/pkg/segment"
@@ -127,10 +131,20 @@ type MemoryManager struct {
 	membarrier atomic.Uint32 // commands registered by membarrier(2)
 }
 
+// newAddressSpace makes an address space on the platform. EAGAIN if a limit of the sandbox's on the
+// host forbids one more process, which is no descriptor to the application.
+func newAddressSpace(p platform.Platform) (platform.AddressSpace, error) {
+	as, err := p.NewAddressSpace()
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		err = fmt.Errorf("%w: %v", unix.EAGAIN, err)
+	}
+	return as, err
+}
+
 // New makes an empty address space with one user, in the layout of a program with an 8 MiB
 // stack. Before an application can run in it, Settle is to be called.
 func New(p platform.Platform, mf *pgalloc.MemoryFile) (*MemoryManager, error) {
-	as, err := p.NewAddressSpace()
+	as, err := newAddressSpace(p)
 	if err != nil {
 		return nil, err
 	}
