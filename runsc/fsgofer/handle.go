@@ -128,12 +128,7 @@ func (h *handle) Allocate(mode uint32, offset, length uint64) error {
 	if err := h.s.writable(); err != nil {
 		return err
 	}
-	for {
-		err := unix.Fallocate(h.fd.Num(), mode, int64(offset), int64(length))
-		if err != unix.EINTR {
-			return err
-		}
-	}
+	return fd.Retry(func() error { return unix.Fallocate(h.fd.Num(), mode, int64(offset), int64(length)) })
 }
 
 // Close implements p9.Handle.

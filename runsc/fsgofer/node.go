@@ -47,12 +47,9 @@ func (s *server) newNode(f *fd.FD) (*node, p9.Attr, error) {
 // name is empty.
 func statx(n int, name string, st *unix.Statx_t) error {
 	const flags = unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
-	for {
-		err := unix.Statx(n, name, flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, st)
-		if err != unix.EINTR {
-			return err
-		}
-	}
+	return fd.Retry(func() error {
+		return unix.Statx(n, name, flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, st)
+	})
 }
 
 func (s *server) attr(st *unix.Statx_t) (p9.Attr, error) {
@@ -192,14 +189,8 @@ func chown(n int, uid, gid uint32) error {
 // StatFS implements p9.Node.
 func (n *node) StatFS() (p9.FSStat, error) {
 	var st unix.Statfs_t
-	for {
-		err := unix.Fstatfs(n.fd.Num(), &st)
-		if err == nil {
-			break
-		}
-		if err != unix.EINTR {
-			return p9.FSStat{}, err
-		}
+	if err := fd.Retry(func() error { return unix.Fstatfs(n.fd.Num(), &st) }); err != nil {
+		return p9.FSStat{}, err
 	}
 	return p9.FSStat{
 		Type:            uint32(st.Type),
