@@ -11,7 +11,7 @@ import (
 
 func TestDentryCacheIsBounded(t *testing.T) {
 	w := newWorld(t)
-	w.v.SetDentryLimit(50)
+	w.v.LimitDentries(50)
 	held := make([]vfs.Path, 0, 10)
 	for i := range 30 {
 		dir := fmt.Sprintf("/d%d", i)
@@ -40,7 +40,7 @@ func TestDentryCacheIsBounded(t *testing.T) {
 
 func TestHotDentriesStay(t *testing.T) {
 	w := newWorld(t)
-	w.v.SetDentryLimit(20)
+	w.v.LimitDentries(20)
 	w.write("/hot", "")
 	for i := range 100 {
 		w.write(fmt.Sprintf("/f%d", i), "")
@@ -58,7 +58,7 @@ func FuzzWalk(f *testing.F) {
 		f.Add(s, uint32(unix.O_CREAT|unix.O_RDWR), uint64(unix.RESOLVE_BENEATH))
 	}
 	w := newWorld(f)
-	w.v.SetDentryLimit(10)
+	w.v.LimitDentries(10)
 	w.mkdir("/d")
 	w.mkdir("/m")
 	w.write("/d/f", "x")
