@@ -6,8 +6,6 @@ import (
 	"runtime"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"runsc/pkg/abi/linux"
 	"runsc/pkg/log"
 	"runsc/pkg/platform"
@@ -62,7 +60,6 @@ func newKernel(a *Args) (*kernel.Kernel, error) {
 		Hostname: a.Spec.Hostname, NumCPU: cpus, TotalMem: total,
 		Reporter: newReporter(a.UserLogFD),
 	})
-	k.VFS().LimitDentries(maxOpenFiles() / 2)
 	n := &networks{pingSockets: !a.Conf.NetRaw}
 	if a.Conf.Network == config.NetworkHost {
 		n.host = host.New(k.VFS())
@@ -85,17 +82,6 @@ func newKernel(a *Args) (*kernel.Kernel, error) {
 	}
 	return k, nil
 }
-
-// maxOpenFiles is RLIMIT_NOFILE of the sandbox, and of its gofers. Of the files that nobody uses,
-// so many are kept at hand that there is room for those that somebody does. It is asked for once,
-// by newKernel: the sandbox's filter forbids it.
-var maxOpenFiles = sync.OnceValue(func() int {
-	var l unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
-		return 1024
-	}
-	return int(min(l.Cur, 1<<30))
-})
 
 func rootContext(k *kernel.Kernel) context.Context {
 	return &context.Background{Creds: rootCredentials(k)}

@@ -11,6 +11,7 @@ import (
 
 	"runsc/pkg/log"
 	"runsc/pkg/sentry/arch"
+	"runsc/pkg/sentry/fs/gofer"
 	"runsc/pkg/sentry/fs/host"
 	"runsc/pkg/sentry/fs/tty/jobs"
 	"runsc/pkg/sentry/kernel"
@@ -25,6 +26,8 @@ import (
 type Loader struct {
 	k    *kernel.Kernel
 	conf *config.Config
+
+	idleFDs int // gofer.Options.IdleFDs of every mount
 
 	mu         sync.Mutex // guards the map and the fields of containers that say so
 	containers map[string]*container
@@ -55,11 +58,27 @@ func NewLoader(a Args) (*Loader, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Loader{k: k, conf: a.Conf, containers: map[string]*container{}, hostFiles: host.New(k.VFS()), controlFD: a.ControlFD}
+	// Of the files that nobody uses, so many are kept at hand that there is room for those that
+	// somebody does. This is the time to ask: the sandbox's filter forbids it.
+	files := maxOpenFiles()
+	k.VFS().LimitDentries(files / 2)
+	l := &Loader{
+		k: k, conf: a.Conf, idleFDs: min(gofer.DefaultIdleFDs, files/4),
+		containers: map[string]*container{}, hostFiles: host.New(k.VFS()), controlFD: a.ControlFD,
+	}
 	if err := l.create(a.ID, &a, k.RootUTSNamespace(), k.RootIPCNamespace(), k.NewNetNamespace(k.RootUserNamespace()), k.RootPIDNamespace()); err != nil {
 		return nil, err
 	}
 	return l, nil
+}
+
+// maxOpenFiles is RLIMIT_NOFILE of the sandbox, and of its gofers.
+func maxOpenFiles() int {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 1024
+	}
+	return int(min(l.Cur, 1<<30))
 }
 
 // CreateSubcontainer adds a container to the sandbox; its init process waits for Start. It

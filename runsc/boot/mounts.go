@@ -28,8 +28,8 @@ var defaultMounts = []MountInfo{
 	{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "nodev", "noexec"}, GoferIndex: -1},
 }
 
-func goferOptions(a config.FileAccess) gofer.Options {
-	return gofer.Options{Shared: a == config.FileAccessShared, IdleFDs: min(gofer.DefaultIdleFDs, maxOpenFiles()/4)}
+func (l *Loader) goferOptions(a config.FileAccess) gofer.Options {
+	return gofer.Options{Shared: a == config.FileAccessShared, IdleFDs: l.idleFDs}
 }
 
 // mount builds a container's mount namespace: the root, then what is always there, then the
@@ -40,7 +40,7 @@ func (l *Loader) mount(a *Args) (*vfs.MountNamespace, error) {
 	if len(a.GoferFDs) == 0 {
 		return nil, errors.New("the gofer serves no root")
 	}
-	root, err := gofer.New(v, a.GoferFDs[0], goferOptions(a.Conf.FileAccess))
+	root, err := gofer.New(v, a.GoferFDs[0], l.goferOptions(a.Conf.FileAccess))
 	if err != nil {
 		return nil, fmt.Errorf("root filesystem: %w", err)
 	}
@@ -145,7 +145,7 @@ func (m *mounter) mountOne(mi *MountInfo) error {
 		if mi.GoferIndex >= len(m.args.GoferFDs) {
 			return fmt.Errorf("the gofer has no socket %d", mi.GoferIndex)
 		}
-		fs, err = gofer.New(m.v, m.args.GoferFDs[mi.GoferIndex], goferOptions(m.args.Conf.FileAccessMounts))
+		fs, err = gofer.New(m.v, m.args.GoferFDs[mi.GoferIndex], m.l.goferOptions(m.args.Conf.FileAccessMounts))
 		if err == nil && m.args.Conf.Overlay2.Mounts && !mi.IsFile && flags&unix.MS_RDONLY == 0 {
 			fs, err = m.l.overlay(m.ctx, fs)
 		}
