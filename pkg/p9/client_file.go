@@ -324,18 +324,18 @@ func (c *Client) requestFD(begin func() (*call, error), decode func(*decoder)) (
 		if host == nil && !lost {
 			return nil, c.bad(cl)
 		}
-		err = c.finish(cl, &d)
-		switch {
-		case err == nil && !lost:
-			return host, nil
-		case err != nil && host != nil:
-			host.Close()
-		case err == nil && c.relieved(tries):
-			continue
-		case err == nil:
-			err = unix.EMFILE
+		if err := c.finish(cl, &d); err != nil {
+			if host != nil {
+				host.Close()
+			}
+			return nil, err
 		}
-		return nil, err
+		if !lost {
+			return host, nil
+		}
+		if !c.relieved(tries) {
+			return nil, unix.EMFILE
+		}
 	}
 }
 

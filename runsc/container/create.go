@@ -186,10 +186,12 @@ func create(a *Args) (_ *Container, master *os.File, err error) {
 func (c *Container) startProcesses(a *sandbox.StartArgs, pod *Container) error {
 	leave := func() error { return nil }
 	if c.Cgroup != nil {
-		var err error
-		if err = enoughMemory(resources(a.Spec)); err != nil && pod == nil {
-			return err
+		if pod == nil {
+			if err := enoughMemory(resources(a.Spec)); err != nil {
+				return err
+			}
 		}
+		var err error
 		if err = c.Cgroup.Install(resources(a.Spec)); err != nil {
 			if !a.Conf.Rootless && os.Geteuid() == 0 {
 				return fmt.Errorf("cgroup: %w", err)
